@@ -1,0 +1,129 @@
+#include "engines/session.h"
+
+#include <string>
+
+namespace tenon {
+namespace {
+
+Status CheckTensor(const Tensor& tensor, const std::string& name) {
+  const auto count = ElementCount(tensor.shape);
+  if (!count) {
+    return {StatusCode::kTooLarge, "expected a shape of non-negative sizes whose product fits for \"" +
+                                       name + "\", received " + ShapeToString(tensor.shape)};
+  }
+  if (tensor.dtype == DType::kString) {
+    if (tensor.strings == nullptr || tensor.strings->size() != *count) {
+      return {StatusCode::kDataLength,
+              "expected " + std::to_string(*count) + " strings for \"" + name + "\", received " +
+                  std::to_string(tensor.strings == nullptr ? 0 : tensor.strings->size())};
+    }
+    return {};
+  }
+  const auto bytes = DTypeByteLength(tensor.dtype, *count);
+  if (!bytes) {
+    return {StatusCode::kTooLarge, "expected a byte length that fits for \"" + name +
+                                       "\", received shape " + ShapeToString(tensor.shape)};
+  }
+  if (*bytes != tensor.byte_length || (*bytes > 0 && tensor.data == nullptr)) {
+    return {StatusCode::kDataLength, "expected " + std::to_string(*bytes) + " bytes for \"" + name +
+                                         "\", received " + std::to_string(tensor.byte_length)};
+  }
+  return {};
+}
+
+Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name);
+
+Status CheckKind(const Value& value, Value::Kind kind, const char* expected, const std::string& name) {
+  if (value.kind == kind) return {};
+  static constexpr const char* kNames[] = {"none", "a tensor", "a sequence", "a map"};
+  return {StatusCode::kDType, std::string("expected ") + expected + " for \"" + name +
+                                  "\", received " + kNames[static_cast<size_t>(value.kind)]};
+}
+
+Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name) {
+  switch (spec.kind) {
+    case ValueSpec::Kind::kTensor:
+      TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kTensor, "a tensor", name));
+      if (value.tensor.dtype != spec.dtype) {
+        return {StatusCode::kDType, "expected dtype " + std::string(DTypeName(spec.dtype)) +
+                                        " for \"" + name + "\", received " +
+                                        std::string(DTypeName(value.tensor.dtype))};
+      }
+      return CheckTensor(value.tensor, name);
+    case ValueSpec::Kind::kSequence:
+      TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kSequence, "a sequence", name));
+      for (const Value& item : value.items) {
+        TENON_RETURN_IF_ERROR(CheckValue(item, *spec.element, name));
+      }
+      return {};
+    case ValueSpec::Kind::kMap: {
+      TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kMap, "a map", name));
+      if (value.items.size() != 2) {
+        return {StatusCode::kInternal, "expected keys and values for \"" + name + "\""};
+      }
+      TENON_RETURN_IF_ERROR(CheckKind(value.items[0], Value::Kind::kTensor, "keys as a tensor", name));
+      if (value.items[0].tensor.dtype != spec.dtype) {
+        return {StatusCode::kDType, "expected keys of dtype " + std::string(DTypeName(spec.dtype)) +
+                                        " for \"" + name + "\", received " +
+                                        std::string(DTypeName(value.items[0].tensor.dtype))};
+      }
+      TENON_RETURN_IF_ERROR(CheckTensor(value.items[0].tensor, name));
+      TENON_RETURN_IF_ERROR(CheckValue(value.items[1], *spec.element, name));
+      const auto keys = ElementCount(value.items[0].tensor.shape);
+      const auto values = ElementCount(value.items[1].tensor.shape);
+      if (keys != values) {
+        return {StatusCode::kDataLength, "expected as many values as keys for \"" + name + "\""};
+      }
+      return {};
+    }
+    case ValueSpec::Kind::kOptional:
+      if (value.kind == Value::Kind::kNone) return {};
+      return CheckValue(value, *spec.element, name);
+    case ValueSpec::Kind::kSparse:
+    case ValueSpec::Kind::kOpaque:
+      break;
+  }
+  return {StatusCode::kUnsupported, "expected a tensor, sequence, map or optional for \"" + name +
+                                        "\": sparse and opaque inputs cannot be fed"};
+}
+
+}  // namespace
+
+Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
+  if (request.signature >= info.signatures.size()) {
+    return {StatusCode::kUnknownSignature,
+            "expected a signature below " + std::to_string(info.signatures.size()) + ", received " +
+                std::to_string(request.signature)};
+  }
+  const Signature& signature = info.signatures[request.signature];
+  if (request.inputs.size() != request.feeds.size()) {
+    return {StatusCode::kInternal, "expected one feed for each named input"};
+  }
+  std::vector<bool> fed(signature.inputs.size(), false);
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const size_t input = request.inputs[i];
+    if (input >= signature.inputs.size() || fed[input]) {
+      return {StatusCode::kUnknownFeed, "expected each input of the signature at most once, received input " +
+                                            std::to_string(input)};
+    }
+    fed[input] = true;
+    const ValueSpec& spec = signature.inputs[input];
+    TENON_RETURN_IF_ERROR(CheckValue(request.feeds[i], spec, spec.name));
+  }
+  for (size_t input = 0; input < signature.inputs.size(); ++input) {
+    if (!fed[input] && !signature.inputs[input].optional) {
+      return {StatusCode::kMissingFeed,
+              "expected a feed for input \"" + signature.inputs[input].name + "\""};
+    }
+  }
+  for (size_t output : request.outputs) {
+    if (output >= signature.outputs.size()) {
+      return {StatusCode::kUnknownOutput, "expected an output below " +
+                                              std::to_string(signature.outputs.size()) + ", received " +
+                                              std::to_string(output)};
+    }
+  }
+  return {};
+}
+
+}  // namespace tenon
