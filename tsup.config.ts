@@ -11,7 +11,7 @@ const shared: Options = {
   sourcemap: false,
 };
 
-export default defineConfig((cli) => [
+export default defineConfig((cli): Options[] => [
   {
     ...shared,
     format: 'esm',

@@ -3,12 +3,11 @@
 // download: Node-API's headers come from the package node-api-headers.
 //
 //   node scripts/build-addon.mjs [--out <folder>] [cmake-js arguments]
-import { existsSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { fail, moduleScript, onPath, root, run } from './run-command.mjs';
+import { dropForeignBuild, fail, moduleScript, onPath, root, run } from './run-command.mjs';
 
 const { values, positionals } = parseArgs({
   options: { out: { type: 'string', default: 'build/Release' } },
@@ -23,12 +22,7 @@ if (process.platform !== 'win32' && !onPath('cmake')) {
   );
 }
 
-// CMake refuses a build folder that was made at another path.
-const cache = path.join(folder, 'CMakeCache.txt');
-if (existsSync(cache)) {
-  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1];
-  if (home === undefined || path.resolve(home) !== root) rmSync(folder, { recursive: true });
-}
+dropForeignBuild(folder);
 
 const options = [
   '--log-level=warn',

@@ -1,7 +1,7 @@
 // What the other scripts share: the repository's root, and a child process
 // whose failure ends the script.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -49,4 +49,12 @@ export function onPath(command) {
   return (process.env.PATH ?? '')
     .split(path.delimiter)
     .some((folder) => existsSync(path.join(folder, command)));
+}
+
+/** Removes a build folder that was made for a checkout at another path: CMake refuses it. */
+export function dropForeignBuild(folder) {
+  const cache = path.join(folder, 'CMakeCache.txt');
+  if (!existsSync(cache)) return;
+  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1];
+  if (home === undefined || path.resolve(home) !== root) rmSync(folder, { recursive: true });
 }

@@ -37,7 +37,8 @@
 #define SINCE_2_12 BASE
 #define STAT_VERSION 0
 #else
-#error "expected x86_64 or aarch64: the old symbol versions of this architecture are not listed here"
+#error \
+    "expected x86_64 or aarch64: the old symbol versions of this architecture are not listed here"
 #endif
 
 #define HIDDEN __attribute__((visibility("hidden")))
@@ -53,7 +54,8 @@
 
 // Exceptions, threads, thread-local storage.
 FORWARD(BASE, int, pthread_create,
-        (pthread_t * thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument),
+        (pthread_t * thread, const pthread_attr_t* attributes, void* (*body)(void*),
+         void* argument),
         (thread, attributes, body, argument))
 FORWARD(BASE, int, pthread_join, (pthread_t thread, void** result), (thread, result))
 FORWARD(BASE, int, pthread_detach, (pthread_t thread), (thread))

@@ -1,0 +1,96 @@
+// Which part of lib/ may import which: the design's rules, one entry each.
+// Type imports count. `npm run check` runs it.
+
+/** Everything under lib/ but the given parts. */
+const allBut = (...parts) => ({ path: '^lib/', pathNot: parts.map((part) => `^lib/${part}`) });
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'only-native-finds-the-addon',
+      comment: 'lib/native alone loads the addon, so it alone needs node-gyp-build.',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/native/' },
+      to: { path: 'node-gyp-build|\\.node$' },
+    },
+    {
+      name: 'pool-and-batching-know-runner-and-tensor',
+      comment: 'Policies over a Runner: no model, no engine, no addon.',
+      severity: 'error',
+      from: { path: '^lib/(pool|batching)/' },
+      to: allBut('(pool|batching)/', 'runner', 'tensor/', 'errors\\.ts$'),
+    },
+    {
+      name: 'server-uses-the-public-api',
+      comment: 'Beside it the codec of tensors on the wire and the generated messages.',
+      severity: 'error',
+      from: { path: '^lib/server/' },
+      to: allBut('server/', 'index\\.ts$', 'codec/', 'protobuf/'),
+    },
+    {
+      name: 'onnxruntime-uses-the-public-api',
+      severity: 'error',
+      from: { path: '^lib/onnxruntime/' },
+      to: allBut('onnxruntime/', 'index\\.ts$'),
+    },
+    {
+      name: 'cli-uses-the-public-api-and-the-server',
+      severity: 'error',
+      from: { path: '^lib/cli/' },
+      to: allBut('cli/', 'index\\.ts$', 'server/'),
+    },
+    {
+      name: 'fronts-are-not-imported',
+      comment: 'Nothing below depends on the command line, the server or the drop-in.',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/(cli|server|onnxruntime)/' },
+      to: { path: '^lib/(cli|server|onnxruntime)/' },
+    },
+    {
+      name: 'foundations-import-nothing-above',
+      comment:
+        'Errors, tensors and the addon know no model, no pool, no engine lookup; a type is free.',
+      severity: 'error',
+      from: { path: '^lib/(errors\\.ts$|tensor/|native/|protobuf/)' },
+      to: {
+        ...allBut('errors\\.ts$', 'tensor/', 'native/', 'protobuf/'),
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'only-declared-dependencies',
+      comment: 'What lib/ imports must be there in a consumer’s install.',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: {
+        // The package's own package.json, read at run time.
+        pathNot: '^\\./package\\.json$',
+        dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
+        // Types vanish in the build.
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'nothing-unresolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true, pathNot: '^\\./package\\.json$' },
+    },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+      mainFields: ['main', 'types'],
+    },
+  },
+};

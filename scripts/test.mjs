@@ -1,0 +1,61 @@
+// `npm test`: builds what the tests run (the addon, dist/, the C++ tests; only
+// what has changed), runs vitest, and prints "N passed, N failed" as its last
+// line. Arguments go to vitest: npm test -- test/unit
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+
+import { buildNativeTests } from './native-tests.mjs';
+import { moduleScript, root, run, succeeds } from './run-command.mjs';
+
+run(process.execPath, [path.join(root, 'scripts/build-addon.mjs')]);
+if (newestIn('lib') > oldestIn('dist'))
+  run(process.execPath, [moduleScript('tsup/dist/cli-default.js')]);
+buildNativeTests('native');
+
+const report = path.join(root, 'build/test-results.json');
+mkdirSync(path.dirname(report), { recursive: true });
+rmSync(report, { force: true });
+const finished = succeeds(process.execPath, [
+  moduleScript('vitest/vitest.mjs'),
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${report}`,
+  ...process.argv.slice(2),
+]);
+
+const { passed, failed, skipped } = count(report);
+// Vitest can fail without a failed test: an error outside of any, a setup that threw.
+const reported = failed === 0 && !finished ? 1 : failed;
+if (reported > failed) console.error('vitest failed outside of the tests; its words are above');
+if (passed + reported === 0) console.error('no test ran');
+console.log(`${passed} passed, ${reported} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+process.exit(reported > 0 || passed === 0 ? 1 : 0);
+
+function count(file) {
+  if (!existsSync(file)) return { passed: 0, failed: 0, skipped: 0 };
+  const { testResults } = JSON.parse(readFileSync(file, 'utf8'));
+  const states = testResults.flatMap((result) => {
+    const own = result.assertionResults.map((assertion) => assertion.status);
+    // A file that could not be read has failed, although it names no test.
+    return result.status === 'failed' && !own.includes('failed') ? [...own, 'failed'] : own;
+  });
+  const of = (...names) => states.filter((state) => names.includes(state)).length;
+  return { passed: of('passed'), failed: of('failed'), skipped: of('skipped', 'pending', 'todo') };
+}
+
+function timesIn(folder) {
+  if (!existsSync(path.join(root, folder))) return [];
+  return readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => statSync(path.join(entry.parentPath, entry.name)).mtimeMs);
+}
+
+function newestIn(folder) {
+  return Math.max(0, ...timesIn(folder));
+}
+
+function oldestIn(folder) {
+  const times = timesIn(folder);
+  return times.length === 0 ? 0 : Math.min(...times);
+}
