@@ -12,24 +12,20 @@ struct DTypeRow {
 };
 
 constexpr std::array<DTypeRow, kDTypeCount> kRows = {{
-    {"undefined", 0},       {"float32", 32},        {"float64", 64},
-    {"float16", 16},        {"bfloat16", 16},       {"int8", 8},
-    {"uint8", 8},           {"int16", 16},          {"uint16", 16},
-    {"int32", 32},          {"uint32", 32},         {"int64", 64},
-    {"uint64", 64},         {"bool", 8},            {"string", 0},
-    {"complex64", 64},      {"complex128", 128},    {"int4", 4},
-    {"uint4", 4},           {"int2", 2},            {"uint2", 2},
-    {"float8e4m3fn", 8},    {"float8e4m3fnuz", 8},  {"float8e5m2", 8},
-    {"float8e5m2fnuz", 8},  {"float8e8m0", 8},      {"float4e2m1", 4},
-    {"float8e4m3b11fnuz", 8}, {"qint8", 8},         {"quint8", 8},
-    {"qint16", 16},         {"quint16", 16},        {"qint32", 32},
+    {"undefined", 0},      {"float32", 32},     {"float64", 64},       {"float16", 16},
+    {"bfloat16", 16},      {"int8", 8},         {"uint8", 8},          {"int16", 16},
+    {"uint16", 16},        {"int32", 32},       {"uint32", 32},        {"int64", 64},
+    {"uint64", 64},        {"bool", 8},         {"string", 0},         {"complex64", 64},
+    {"complex128", 128},   {"int4", 4},         {"uint4", 4},          {"int2", 2},
+    {"uint2", 2},          {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8},
+    {"float8e5m2fnuz", 8}, {"float8e8m0", 8},   {"float4e2m1", 4},     {"float8e4m3b11fnuz", 8},
+    {"qint8", 8},          {"quint8", 8},       {"qint16", 16},        {"quint16", 16},
+    {"qint32", 32},
 }};
 
 }  // namespace
 
-std::string_view DTypeName(DType dtype) {
-  return kRows[static_cast<size_t>(dtype)].name;
-}
+std::string_view DTypeName(DType dtype) { return kRows[static_cast<size_t>(dtype)].name; }
 
 int DTypeBits(DType dtype) { return kRows[static_cast<size_t>(dtype)].bits; }
 

@@ -12,15 +12,15 @@ namespace tenon {
 enum class StatusCode {
   kOk = 0,
   kInvalidArgument,
-  kEngineLoad,        // a library is there, but cannot be opened or is no engine
-  kEngineVersion,     // an engine older than Tenon supports
-  kEngineConflict,    // another library of the same engine is already open
+  kEngineLoad,      // a library is there, but cannot be opened or is no engine
+  kEngineVersion,   // an engine older than Tenon supports
+  kEngineConflict,  // another library of the same engine is already open
   kModelNotFound,
-  kModelInvalid,      // the engine refuses the model
+  kModelInvalid,  // the engine refuses the model
   kUnknownTag,
   kUnknownSignature,
   kModelClosed,
-  kProvider,          // an execution provider that is not there or cannot start
+  kProvider,  // an execution provider that is not there or cannot start
   kUnknownFeed,
   kMissingFeed,
   kUnknownOutput,
@@ -28,10 +28,10 @@ enum class StatusCode {
   kShape,
   kDataLength,
   kDetached,
-  kTooLarge,          // element or byte counts that overflow
-  kUnsupported,       // a value this engine (version) has no way to take or give
+  kTooLarge,     // element or byte counts that overflow
+  kUnsupported,  // a value this engine (version) has no way to take or give
   kOutOfMemory,
-  kRun,               // the engine failed in the middle of a run
+  kRun,  // the engine failed in the middle of a run
   kAborted,
   kQueueFull,
   kInternal,
@@ -45,8 +45,7 @@ std::string_view StatusCodeName(StatusCode code);
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(StatusCode code, std::string message)
-      : code_(code), message_(std::move(message)) {}
+  Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
   bool ok() const { return code_ == StatusCode::kOk; }
   StatusCode code() const { return code_; }
@@ -70,8 +69,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}             // NOLINT: implicit by design
-  Result(Status status) : status_(std::move(status)) {}     // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by design
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit by design
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -88,8 +87,8 @@ class [[nodiscard]] Result {
 }  // namespace tenon
 
 // Leaves the enclosing function with the status of `expression` unless it is ok.
-#define TENON_RETURN_IF_ERROR(expression)                 \
-  do {                                                    \
-    ::tenon::Status tenon_status_ = (expression);         \
-    if (!tenon_status_.ok()) return tenon_status_;        \
+#define TENON_RETURN_IF_ERROR(expression)          \
+  do {                                             \
+    ::tenon::Status tenon_status_ = (expression);  \
+    if (!tenon_status_.ok()) return tenon_status_; \
   } while (false)

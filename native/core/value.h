@@ -33,7 +33,9 @@ struct Tensor {
   Shape shape;
 
   // Every dtype but string: byte_length bytes at data, which live as long as
-  // owner does. data may be null only where byte_length is 0.
+  // owner does. data may be null only where byte_length is 0. A feed without an
+  // owner is borrowed for the call alone: an engine that may keep it longer
+  // has to copy it.
   void* data = nullptr;
   size_t byte_length = 0;
   std::shared_ptr<void> owner;

@@ -14,7 +14,8 @@ namespace tenon {
 namespace {
 
 std::wstring Widen(const std::string& text) {
-  const int size = MultiByteToWideChar(CP_UTF8, 0, text.data(), static_cast<int>(text.size()), nullptr, 0);
+  const int size =
+      MultiByteToWideChar(CP_UTF8, 0, text.data(), static_cast<int>(text.size()), nullptr, 0);
   std::wstring wide(static_cast<size_t>(size), L'\0');
   MultiByteToWideChar(CP_UTF8, 0, text.data(), static_cast<int>(text.size()), wide.data(), size);
   return wide;
@@ -23,8 +24,10 @@ std::wstring Widen(const std::string& text) {
 }  // namespace
 
 std::optional<SharedLibrary> SharedLibrary::Open(const std::string& path, std::string* error) {
-  // The altered search path lets a library find its neighbours (DirectML.dll, the framework library).
-  const DWORD flags = path.find_first_of("\\/") == std::string::npos ? 0 : LOAD_WITH_ALTERED_SEARCH_PATH;
+  // The altered search path lets a library find its neighbours (DirectML.dll, the framework
+  // library).
+  const DWORD flags =
+      path.find_first_of("\\/") == std::string::npos ? 0 : LOAD_WITH_ALTERED_SEARCH_PATH;
   HMODULE handle = LoadLibraryExW(Widen(path).c_str(), nullptr, flags);
   if (handle == nullptr) {
     *error = "LoadLibraryEx failed with error " + std::to_string(GetLastError());

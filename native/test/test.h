@@ -40,26 +40,26 @@ void CheckEqual(const A& actual, const B& expected, const char* text, const char
 
 // TEST("shape: an overflowing product has no element count") { … }
 #define TEST(name) TENON_TEST_AT(name, __LINE__)
-#define TENON_TEST_AT(name, line)                                                        \
-  static void TENON_TEST_CONCAT(TestBody, line)();                                       \
-  [[maybe_unused]] static const bool TENON_TEST_CONCAT(registered_, line) =              \
-      ::tenon::test::Register(name, TENON_TEST_CONCAT(TestBody, line));                  \
+#define TENON_TEST_AT(name, line)                                           \
+  static void TENON_TEST_CONCAT(TestBody, line)();                          \
+  [[maybe_unused]] static const bool TENON_TEST_CONCAT(registered_, line) = \
+      ::tenon::test::Register(name, TENON_TEST_CONCAT(TestBody, line));     \
   static void TENON_TEST_CONCAT(TestBody, line)()
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
+#define CHECK(condition)                                                                \
+  do {                                                                                  \
     if (!(condition)) ::tenon::test::Fail(__FILE__, __LINE__, "CHECK(" #condition ")"); \
   } while (false)
 
 #define CHECK_EQ(actual, expected) \
   ::tenon::test::CheckEqual(actual, expected, #actual, __FILE__, __LINE__)
 
-#define REQUIRE(condition)                                                  \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      ::tenon::test::Fail(__FILE__, __LINE__, "REQUIRE(" #condition ")");   \
-      throw ::tenon::test::Stop{};                                          \
-    }                                                                       \
+#define REQUIRE(condition)                                                \
+  do {                                                                    \
+    if (!(condition)) {                                                   \
+      ::tenon::test::Fail(__FILE__, __LINE__, "REQUIRE(" #condition ")"); \
+      throw ::tenon::test::Stop{};                                        \
+    }                                                                     \
   } while (false)
 
 // For a Status or a Result: stops the test with the status's message unless ok.

@@ -1,0 +1,29 @@
+export { configure, type ConfigureOptions } from './configure.js';
+export { TenonError, type TenonErrorCode } from './errors.js';
+export { load } from './model/load.js';
+export type { ExecutionProvider, LoadOptions } from './model/load-options.js';
+export { type AsyncRunOptions, Model, type ModelMetadata, type RunOptions } from './model/model.js';
+export type { ModelSource } from './model/source.js';
+export type {
+  Dimension,
+  MapSpec,
+  OptionalSpec,
+  SequenceSpec,
+  Signature,
+  TensorSpec,
+  UnsupportedSpec,
+  ValueSpec,
+} from './model/spec.js';
+export type {
+  FeedElement,
+  FeedValue,
+  ModelTypes,
+  NestedArray,
+  TensorFeed,
+  UntypedModel,
+  Value,
+  ValuesModel,
+} from './model/types.js';
+export type { EngineName } from './native/types.js';
+export type { DType, DTypeData, DTypeElement, TypedArray } from './tensor/dtypes.js';
+export { Tensor, type TensorArray, type TensorElements } from './tensor/tensor.js';

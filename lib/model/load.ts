@@ -1,0 +1,165 @@
+import { findEngine } from '../engines/find.js';
+import { freezeSettings } from '../configure.js';
+import { TenonError } from '../errors.js';
+import { nativeAddon } from '../native/load.js';
+import type { NativeBinding, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
+import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
+import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
+import { createModel, type Model } from './model.js';
+import { type ModelSource, type ResolvedSource, resolveSource } from './source.js';
+import type { ModelTypes, UntypedModel } from './types.js';
+
+/** The signature an ONNX model's graph is called by, and TensorFlow's usual one. */
+export const defaultSignatureName = 'serving_default';
+
+/**
+ * Loads a model on a native thread; the event loop stays free.
+ *
+ * @param source A path or file: URL — an `.onnx` or `.ort` file (external data beside it), a
+ *   SavedModel folder, a folder of numeric versions (the highest is taken), a frozen GraphDef
+ *   `.pb` with `tensorflow.inputs` and `outputs` — or the bytes of an ONNX model, which are
+ *   copied.
+ * @throws A TenonError: ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT,
+ *   ERR_TENON_MODEL_INVALID, ERR_TENON_UNKNOWN_TAG, ERR_TENON_UNKNOWN_SIGNATURE,
+ *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, and those of finding the engine
+ *   (ERR_TENON_ENGINE_…).
+ */
+export async function load<T extends ModelTypes = UntypedModel>(
+  source: ModelSource,
+  options?: LoadOptions,
+): Promise<Model<T>> {
+  const resolved = resolveLoadOptions(options);
+  const found = await resolveSource(source, resolved.engine);
+  for (const { engine, option } of resolved.onlyFor) {
+    if (engine !== found.engine) {
+      throw new TenonError(
+        'ERR_TENON_INVALID_ARGUMENT',
+        `expected "${option}" only for a model of ${engine}, received it for one of ${found.engine}`,
+      );
+    }
+  }
+  return found.engine === 'onnxruntime'
+    ? loadOnnx<T>(found.model, resolved)
+    : loadTensorFlow<T>(found, resolved);
+}
+
+async function loadOnnx<T extends ModelTypes>(
+  source: string | Uint8Array,
+  options: ResolvedLoadOptions,
+): Promise<Model<T>> {
+  const { onnxruntime } = options;
+  const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
+  const session = await nativeAddon().loadOnnx({
+    ...onnxruntime,
+    library: engine.library,
+    source,
+    intraOpThreads: options.intraOpThreads,
+    interOpThreads: options.interOpThreads ?? 1,
+    spin: options.spin,
+    ...freezeSettings(),
+    lanes: options.lanes,
+    maxQueue: options.maxQueue,
+  });
+  return finish<T>('onnxruntime', session, options);
+}
+
+async function loadTensorFlow<T extends ModelTypes>(
+  source: Extract<ResolvedSource, { engine: 'tensorflow' }>,
+  options: ResolvedLoadOptions,
+): Promise<Model<T>> {
+  const { tensorflow } = options;
+  const described =
+    'savedModel' in source
+      ? await describeSavedModel(source.savedModel, options)
+      : describeFrozenGraph(source.frozenGraph, options);
+  const engine = await findEngine('tensorflow', { library: tensorflow.library });
+  const session = await nativeAddon().loadTensorFlow({
+    ...described.load,
+    library: engine.library,
+    intraOpThreads: options.intraOpThreads,
+    interOpThreads: options.interOpThreads ?? options.intraOpThreads,
+    opLibraries: tensorflow.opLibraries,
+    configProto: tensorflow.config,
+    lanes: options.lanes,
+    maxQueue: options.maxQueue,
+  });
+  return finish<T>('tensorflow', session, options, described.methodNames);
+}
+
+interface DescribedGraph {
+  load: Pick<
+    NativeTensorFlowLoad,
+    'savedModel' | 'frozenGraph' | 'tags' | 'signatures' | 'metadata'
+  >;
+  methodNames: Map<string, string>;
+}
+
+async function describeSavedModel(
+  folder: string,
+  options: ResolvedLoadOptions,
+): Promise<DescribedGraph> {
+  const savedModel = await readSavedModel(folder);
+  const metaGraph = selectMetaGraph(savedModel, options.tags);
+  return {
+    load: {
+      savedModel: folder,
+      frozenGraph: '',
+      tags: [...metaGraph.tags],
+      signatures: metaGraph.signatures.map(({ name, inputs, outputs }) => ({
+        name,
+        inputs: [...inputs],
+        outputs: [...outputs],
+      })),
+      metadata: [
+        ['tags', metaGraph.tags.join(',')],
+        ['tensorflow_version', metaGraph.tensorflowVersion],
+      ],
+    },
+    methodNames: new Map(metaGraph.signatures.map(({ name, methodName }) => [name, methodName])),
+  };
+}
+
+/** dtypes and shapes stay open: the engine reads them off the graph. */
+function describeFrozenGraph(file: string, options: ResolvedLoadOptions): DescribedGraph {
+  const { inputs, outputs } = options.tensorflow;
+  if (outputs.length === 0) {
+    throw new TenonError(
+      'ERR_TENON_MODEL_FORMAT',
+      `expected "tensorflow.inputs" and "tensorflow.outputs" for the frozen graph ${file}, which names none itself`,
+    );
+  }
+  const bind = ([name, tensor]: [string, string]): NativeBinding => ({
+    spec: { kind: 'tensor', name, dtype: undefined as never, shape: null },
+    tensor,
+  });
+  return {
+    load: {
+      savedModel: '',
+      frozenGraph: file,
+      tags: [],
+      signatures: [
+        { name: defaultSignatureName, inputs: inputs.map(bind), outputs: outputs.map(bind) },
+      ],
+      metadata: [],
+    },
+    methodNames: new Map(),
+  };
+}
+
+async function finish<T extends ModelTypes>(
+  engine: 'onnxruntime' | 'tensorflow',
+  session: NativeSession,
+  options: ResolvedLoadOptions,
+  methodNames = new Map<string, string>(),
+): Promise<Model<T>> {
+  try {
+    return createModel<T>(engine, session, {
+      signature: options.signature,
+      validateShapes: options.validateShapes,
+      methodNames,
+    });
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+}

@@ -1,0 +1,285 @@
+#include "addon/values.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "addon/errors.h"
+#include "platform/aligned_memory.h"
+#include "runtime/memory_registry.h"
+
+namespace tenon::addon {
+namespace {
+
+// Below this an output is copied into an ordinary ArrayBuffer: making external
+// memory and its finalizer costs more than the copy. Set by
+// bench/output-copy (copy and external cost the same at about this size).
+constexpr size_t kExternalMinBytes = 16 * 1024;
+
+// The deepest nesting of sequences and maps that is read: ONNX types are
+// declared and shallow, only a cyclic or hostile object goes further.
+constexpr int kMaxDepth = 16;
+
+void Check(Napi::Env env, napi_status status) {
+  if (status != napi_ok) throw Napi::Error::New(env);
+}
+
+struct View {
+  void* data;
+  size_t byte_length;
+  napi_value buffer;
+};
+
+View ReadView(Napi::Env env, napi_value value) {
+  View view{nullptr, 0, nullptr};
+  size_t offset = 0;
+  bool is_view = false;
+  Check(env, napi_is_typedarray(env, value, &is_view));
+  if (is_view) {
+    napi_typedarray_type type;
+    size_t length = 0;
+    Check(env,
+          napi_get_typedarray_info(env, value, &type, &length, &view.data, &view.buffer, &offset));
+    static constexpr size_t kElementBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+    if (static_cast<size_t>(type) >= std::size(kElementBytes)) {
+      ThrowInvalidArgument(env, "a typed array of a known element type");
+    }
+    view.byte_length = length * kElementBytes[type];
+    return view;
+  }
+  Check(env, napi_is_dataview(env, value, &is_view));
+  if (!is_view) ThrowInvalidArgument(env, "an ArrayBufferView for the data of a tensor");
+  Check(env,
+        napi_get_dataview_info(env, value, &view.byte_length, &view.data, &view.buffer, &offset));
+  return view;
+}
+
+std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) {
+  bool is_array = false;
+  Check(env, napi_is_array(env, value, &is_array));
+  if (!is_array) ThrowInvalidArgument(env, "an array for the data of a string tensor");
+  uint32_t length = 0;
+  Check(env, napi_get_array_length(env, value, &length));
+  auto table = std::make_shared<StringTable>();
+  table->offsets.reserve(static_cast<size_t>(length) + 1);
+  for (uint32_t i = 0; i < length; ++i) {
+    Napi::HandleScope scope(env);
+    napi_value element;
+    Check(env, napi_get_element(env, value, i, &element));
+    napi_valuetype type;
+    Check(env, napi_typeof(env, element, &type));
+    if (type == napi_string) {
+      size_t bytes = 0;
+      Check(env, napi_get_value_string_utf8(env, element, nullptr, 0, &bytes));
+      const size_t start = table->bytes.size();
+      // One byte more than needed: Node-API ends what it writes with a NUL.
+      table->bytes.resize(start + bytes + 1);
+      Check(env, napi_get_value_string_utf8(env, element, table->bytes.data() + start, bytes + 1,
+                                            &bytes));
+      table->bytes.resize(start + bytes);
+      table->offsets.push_back(table->bytes.size());
+    } else {
+      const View view = ReadView(env, element);
+      table->Append({static_cast<const char*>(view.data), view.byte_length});
+    }
+  }
+  return table;
+}
+
+Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory) {
+  Tensor tensor;
+  napi_value item;
+
+  uint32_t dtype_number = 0;
+  Check(env, napi_get_element(env, array, 0, &item));
+  Check(env, napi_get_value_uint32(env, item, &dtype_number));
+  const auto dtype = DTypeFromNumber(dtype_number);
+  if (!dtype)
+    ThrowInvalidArgument(env, "the number of a dtype, received " + std::to_string(dtype_number));
+  tensor.dtype = *dtype;
+
+  Check(env, napi_get_element(env, array, 1, &item));
+  uint32_t rank = 0;
+  Check(env, napi_get_array_length(env, item, &rank));
+  tensor.shape.resize(rank);
+  for (uint32_t i = 0; i < rank; ++i) {
+    napi_value dimension;
+    Check(env, napi_get_element(env, item, i, &dimension));
+    Check(env, napi_get_value_int64(env, dimension, &tensor.shape[i]));
+  }
+
+  Check(env, napi_get_element(env, array, 2, &item));
+  if (tensor.dtype == DType::kString) {
+    tensor.strings = ReadStrings(env, item);
+    return tensor;
+  }
+
+  const View view = ReadView(env, item);
+  tensor.byte_length = view.byte_length;
+  bool is_array_buffer = false;
+  Check(env, napi_is_arraybuffer(env, view.buffer, &is_array_buffer));
+  if (is_array_buffer) {
+    bool detached = false;
+    Check(env, napi_is_detached_arraybuffer(env, view.buffer, &detached));
+    if (detached) {
+      throw ToError(
+          env,
+          {StatusCode::kDetached,
+           "expected a tensor whose memory is there, received one over a detached ArrayBuffer"});
+    }
+    void* start = nullptr;
+    size_t length = 0;
+    Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
+    if (memory == FeedMemory::kBorrowed && view.data != nullptr) {
+      tensor.data = view.data;
+      return tensor;
+    }
+    if (auto owner = start == nullptr ? nullptr : MemoryRegistry::Get().Find(start)) {
+      tensor.data = view.data;
+      tensor.owner = std::move(owner);
+      return tensor;
+    }
+  }
+  tensor.owner = AllocateAligned(view.byte_length);
+  if (tensor.owner == nullptr) {
+    throw ToError(env, {StatusCode::kOutOfMemory, "expected memory for a feed of " +
+                                                      std::to_string(view.byte_length) + " bytes"});
+  }
+  tensor.data = tensor.owner.get();
+  if (view.byte_length > 0) std::memcpy(tensor.data, view.data, view.byte_length);
+  return tensor;
+}
+
+Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, int depth) {
+  if (depth > kMaxDepth) {
+    throw ToError(env, {StatusCode::kUnsupported, "expected sequences and maps nested at most " +
+                                                      std::to_string(kMaxDepth) + " deep"});
+  }
+  bool is_array = false;
+  Check(env, napi_is_array(env, value, &is_array));
+  if (is_array) return Value::Of(ReadTensor(env, value, memory));
+
+  Value result;
+  const Napi::Value wrapped(env, value);
+  if (wrapped.IsNull()) return result;
+  if (!wrapped.IsObject()) ThrowInvalidArgument(env, "a tensor, sequence, map or null for a feed");
+  const Napi::Object object = wrapped.As<Napi::Object>();
+  const Napi::Value sequence = object.Get("sequence");
+  if (sequence.IsArray()) {
+    result.kind = Value::Kind::kSequence;
+    const auto items = sequence.As<Napi::Array>();
+    result.items.reserve(items.Length());
+    for (uint32_t i = 0; i < items.Length(); ++i) {
+      Napi::HandleScope scope(env);
+      result.items.push_back(ReadNested(env, items.Get(i), memory, depth + 1));
+    }
+    return result;
+  }
+  result.kind = Value::Kind::kMap;
+  const Napi::Value keys = object.Get("keys");
+  if (!keys.IsArray()) ThrowInvalidArgument(env, "keys for a map feed");
+  result.items.push_back(ReadNested(env, keys, memory, depth + 1));
+  result.items.push_back(ReadNested(env, object.Get("values"), memory, depth + 1));
+  return result;
+}
+
+Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
+  napi_value result;
+  Check(env, napi_create_array_with_length(env, 3, &result));
+  napi_value item;
+  Check(env, napi_create_uint32(env, static_cast<uint32_t>(tensor.dtype), &item));
+  Check(env, napi_set_element(env, result, 0, item));
+
+  Check(env, napi_create_array_with_length(env, tensor.shape.size(), &item));
+  for (uint32_t i = 0; i < tensor.shape.size(); ++i) {
+    napi_value dimension;
+    Check(env, napi_create_int64(env, tensor.shape[i], &dimension));
+    Check(env, napi_set_element(env, item, i, dimension));
+  }
+  Check(env, napi_set_element(env, result, 1, item));
+
+  if (tensor.dtype == DType::kString) {
+    const StringTable& strings = *tensor.strings;
+    Napi::ArrayBuffer bytes = Napi::ArrayBuffer::New(env, strings.bytes.size());
+    if (!strings.bytes.empty())
+      std::memcpy(bytes.Data(), strings.bytes.data(), strings.bytes.size());
+    Napi::Float64Array offsets = Napi::Float64Array::New(env, strings.offsets.size());
+    for (size_t i = 0; i < strings.offsets.size(); ++i) {
+      offsets[i] = static_cast<double>(strings.offsets[i]);
+    }
+    Check(env, napi_set_element(env, result, 2, bytes));
+    Check(env, napi_set_element(env, result, 3, offsets));
+    return {env, result};
+  }
+
+  if (tensor.exclusive && tensor.byte_length >= kExternalMinBytes) {
+    Check(env,
+          napi_set_element(env, result, 2,
+                           ExternalBuffer(env, tensor.data, tensor.byte_length, tensor.owner)));
+    return {env, result};
+  }
+  void* copy = nullptr;
+  Check(env, napi_create_arraybuffer(env, tensor.byte_length, &copy, &item));
+  if (tensor.byte_length > 0) std::memcpy(copy, tensor.data, tensor.byte_length);
+  Check(env, napi_set_element(env, result, 2, item));
+  return {env, result};
+}
+
+}  // namespace
+
+Value ReadValue(Napi::Value value, FeedMemory memory) {
+  return ReadNested(value.Env(), value, memory, 0);
+}
+
+Napi::Value WriteValue(Napi::Env env, const Value& value) {
+  switch (value.kind) {
+    case Value::Kind::kNone: return env.Null();
+    case Value::Kind::kTensor: return WriteTensor(env, value.tensor);
+    case Value::Kind::kSequence: {
+      Napi::Array items = Napi::Array::New(env, value.items.size());
+      for (uint32_t i = 0; i < value.items.size(); ++i) {
+        Napi::HandleScope scope(env);
+        items.Set(i, WriteValue(env, value.items[i]));
+      }
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("sequence", items);
+      return object;
+    }
+    case Value::Kind::kMap: {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("keys", WriteValue(env, value.items[0]));
+      object.Set("values", WriteValue(env, value.items[1]));
+      return object;
+    }
+  }
+  return env.Undefined();
+}
+
+Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
+                                 std::shared_ptr<void> owner) {
+  // Deleted by the finalizer, which runs on this environment's thread: when the
+  // buffer is collected or detached, or when the environment ends.
+  auto* held = new std::shared_ptr<void>(std::move(owner));
+  MemoryRegistry::Get().Add(data, byte_length, *held);
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, data, byte_length,
+      [](napi_env, void* finalized, void* hint) {
+        MemoryRegistry::Get().Remove(finalized);
+        delete static_cast<std::shared_ptr<void>*>(hint);
+      },
+      held, &buffer);
+  if (status == napi_ok) return {env, buffer};
+
+  MemoryRegistry::Get().Remove(data);
+  if (status != napi_no_external_buffers_allowed) {
+    delete held;
+    throw Napi::Error::New(env);
+  }
+  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, byte_length);
+  if (byte_length > 0) std::memcpy(copy.Data(), data, byte_length);
+  delete held;
+  return copy;
+}
+
+}  // namespace tenon::addon

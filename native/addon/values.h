@@ -1,0 +1,34 @@
+#pragma once
+
+#include <napi.h>
+
+#include "core/value.h"
+
+namespace tenon::addon {
+
+// How the memory of a feed reaches the engine.
+enum class FeedMemory {
+  // Memory that Tenon owns goes by pointer, everything else is copied: what an
+  // asynchronous run needs, because JavaScript may transfer or collect a
+  // buffer while the engine reads it.
+  kOwned,
+  // Every suitable buffer goes by pointer, without an owner: for a run on the
+  // calling thread, during which JavaScript stands still. SharedArrayBuffers
+  // are copied all the same, other threads may write to them.
+  kBorrowed,
+};
+
+// A NativeValueIn of lib/native/types.ts. Throws coded errors for what is
+// detached, ill-typed or too large.
+Value ReadValue(Napi::Value value, FeedMemory memory);
+
+// A NativeValueOut. Memory that is exclusively ours and large enough is handed
+// out as it is, everything else copied.
+Napi::Value WriteValue(Napi::Env env, const Value& value);
+
+// An ArrayBuffer over `byte_length` bytes at `data`, which `owner` keeps alive.
+// Where the runtime refuses external memory, an ordinary buffer with a copy.
+Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
+                                 std::shared_ptr<void> owner);
+
+}  // namespace tenon::addon
