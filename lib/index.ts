@@ -1,4 +1,12 @@
 export { configure, type ConfigureOptions } from './configure.js';
+export {
+  engines,
+  type EngineStatus,
+  type FoundEngine,
+  type InstalledEngine,
+  type InstallEngineOptions,
+  type InstallProgress,
+} from './engines/index.js';
 export { TenonError, type TenonErrorCode } from './errors.js';
 export { load } from './model/load.js';
 export type { ExecutionProvider, LoadOptions } from './model/load-options.js';

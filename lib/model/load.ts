@@ -112,7 +112,7 @@ async function describeSavedModel(
       })),
       metadata: [
         ['tags', metaGraph.tags.join(',')],
-        ['tensorflow_version', metaGraph.tensorflowVersion],
+        ['tensorflowVersion', metaGraph.tensorflowVersion],
       ],
     },
     methodNames: new Map(metaGraph.signatures.map(({ name, methodName }) => [name, methodName])),

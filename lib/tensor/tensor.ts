@@ -255,6 +255,23 @@ export class Tensor<D extends DType = DType> {
     this.dispose();
   }
 
+  /** What console.log shows: the dtype, the shape and the first elements. */
+  [Symbol.for('nodejs.util.inspect.custom')](
+    _depth: number,
+    options: object,
+    inspect: (value: unknown, options: object) => string,
+  ): string {
+    const head = `Tensor ${this.dtype} ${shapeText(this.shape)}`;
+    const elements = this.#elements;
+    if (elements === undefined) return `${head} (disposed)`;
+    const shown = elements.slice(0, 8);
+    const rest = elements.length - shown.length;
+    const list = Array.from<unknown, string>(shown as ArrayLike<unknown>, (element) =>
+      inspect(element, options),
+    );
+    return `${head} [${list.join(', ')}${rest > 0 ? `, … ${rest} more` : ''}]`;
+  }
+
   /** @internal */
   [toNative](subject: string): NativeTensorIn {
     const elements = this.#live();
