@@ -1,0 +1,76 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/model_info.h"
+#include "core/status.h"
+#include "engines/session.h"
+#include "engines/tensorflow/abi.h"
+#include "engines/tensorflow/engine.h"
+#include "engines/tensorflow/handle.h"
+#include "engines/tensorflow/library.h"
+#include "engines/tensorflow/tensor.h"
+
+namespace tenon::tensorflow {
+
+// A loaded graph. TF_SessionRun may be called by many threads at once, and all
+// that changes here after Load is an atomic, so runs need no lock.
+//
+// RunRequest::cancel is looked at before a run only: TensorFlow has no way to
+// stop one run of a session.
+class TensorFlowSession : public Session {
+ public:
+  static Result<std::shared_ptr<Session>> Load(std::shared_ptr<Library> library,
+                                               const ModelSource& source,
+                                               const SessionOptions& options);
+
+  // Runs must have ended. What outputs hold stays valid.
+  ~TensorFlowSession() override;
+
+  const ModelInfo& info() const override { return info_; }
+  Result<std::vector<Value>> Run(const RunRequest& request) override;
+
+ private:
+  // Whether a signature keeps its feeds. Assigning a feed to a variable makes the
+  // feed's memory the variable's: whoever wrote to that tensor later would change
+  // the model. The graph does not tell (functions hide what they do, custom
+  // operations all the more), so the first run copies its feeds and sees whether
+  // TensorFlow lets go of the copies; from then on they are passed by pointer, or
+  // copied. A signature that assigns only now and then is found out when it does,
+  // and what it kept until then is still the caller's memory.
+  enum class Keeping : uint8_t { kUnknown, kNo, kYes };
+
+  // Graph tensors of a signature, by the same indices as ModelInfo's; without an
+  // operation where the value is not one tensor, or not one Tenon can hold.
+  struct Endpoints {
+    std::vector<TF_Output> inputs;
+    std::vector<TF_Output> outputs;
+    std::atomic<Keeping> keeping{Keeping::kUnknown};
+  };
+
+  Result<std::vector<Value>> RunChecked(const RunRequest& request, std::vector<Feed>* feeds);
+
+  explicit TensorFlowSession(std::shared_ptr<Library> library);
+
+  Status LoadOpLibraries(const std::vector<std::string>& paths);
+  Status LoadSavedModel(const ModelSource& source, const TF_SessionOptions* options);
+  Status LoadFrozenGraph(const std::string& path, const TF_SessionOptions* options);
+  Status Resolve(const ModelSource& source);
+  Status ResolveBinding(const Binding& binding, const std::string& where, ValueSpec* spec,
+                        TF_Output* output);
+  Status FillShape(TF_Output output, ValueSpec* spec);
+
+  const std::shared_ptr<Library> library_;
+  const Api& api_;
+  Handle<TF_Graph> graph_;
+  TF_Session* session_ = nullptr;  // its deletion takes a status: see the destructor
+  ModelInfo info_;
+  std::deque<Endpoints> endpoints_;  // does not move its elements
+};
+
+}  // namespace tenon::tensorflow
