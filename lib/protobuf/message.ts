@@ -116,7 +116,7 @@ class TableMessageType<T extends object> implements MessageType<T> {
 
   encode(message: Partial<T>): Uint8Array {
     const writer = new WireWriter();
-    this.write(writer, message as Fields, 0);
+    this.write(writer, message, 0);
     return writer.finish();
   }
 

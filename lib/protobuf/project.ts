@@ -9,7 +9,7 @@
 import type { FileHandle } from 'node:fs/promises';
 
 import { TenonError, type TenonErrorCode } from '../errors.js';
-import type { MessageType } from './message.js';
+import { type Field, type MessageType, type ScalarType, messageType } from './message.js';
 import { type DecodeOptions, WireType, WireWriter, maxDepthDefault } from './wire.js';
 
 /** One read. Large enough that a file of small messages costs few of them. */
@@ -48,6 +48,7 @@ class Projection {
   readonly #code: TenonErrorCode;
   readonly #subject: string;
   readonly #maxKept: number;
+  readonly #entryTypes = new Map<Field, MessageType<object>>();
   #kept = 0;
   /** What the file holds from `#start` on. */
   #chunk = new Uint8Array(0);
@@ -85,14 +86,11 @@ class Projection {
         if (length > end - this.#position) throw this.#fail(type, 'fewer bytes than it announces');
         if (field === undefined) {
           this.#position += length;
-        } else if (
-          length > wholeMessageLength &&
-          typeof field.type !== 'string' &&
-          field.key === undefined
-        ) {
+        } else if (length > wholeMessageLength && typeof field.type !== 'string') {
+          const inner = field.key === undefined ? field.type : this.#entryType(field, field.key);
           out.tag(number, WireType.bytes);
           const start = out.fork();
-          await this.project(field.type, this.#position + length, out, depth + 1);
+          await this.project(inner, this.#position + length, out, depth + 1);
           out.join(start);
         } else {
           out.tag(number, WireType.bytes).uint32(this.#keep(length));
@@ -111,6 +109,19 @@ class Projection {
         throw this.#fail(type, 'a group, which no model has');
       }
     }
+  }
+
+  /** A map's entries are messages with the key as field 1 and the value as field 2. */
+  #entryType(field: Field, key: ScalarType): MessageType<object> {
+    let type = this.#entryTypes.get(field);
+    if (type === undefined) {
+      type = messageType<object>(`${field.name} entry`, () => [
+        { name: 'key', number: 1, type: key },
+        { name: 'value', number: 2, type: field.type },
+      ]);
+      this.#entryTypes.set(field, type);
+    }
+    return type;
   }
 
   #fail(type: MessageType<object>, reason: string): TenonError {

@@ -1,9 +1,9 @@
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 
 import { TenonError } from '../errors.js';
 import type { Dimension, ValueSpec } from '../model/spec.js';
-import { decodeFile } from '../protobuf/project.js';
+import { decodeModelFile, isMissing, notFound, unreadable } from '../protobuf/model-file.js';
 import {
   SavedModel as SavedModelProto,
   type MetaGraphDef,
@@ -67,26 +67,21 @@ const initOpName = '__saved_model_init_op';
  */
 export async function readSavedModel(folder: string): Promise<SavedModel> {
   const file = path.join(folder, 'saved_model.pb');
-  const handle = await openSavedModel(folder, file);
+  let proto: SavedModelProto;
   try {
-    const proto = await decodeFile(SavedModelProto, handle, {
-      code: 'ERR_TENON_MODEL_INVALID',
-      subject: file,
-    });
-    if (proto.metaGraphs.length === 0) {
-      throw invalid(file, 'at least one meta graph', 'none');
-    }
-    return {
-      path: folder,
-      schemaVersion: Number(proto.savedModelSchemaVersion),
-      metaGraphs: proto.metaGraphs.map((metaGraph) => readMetaGraph(file, metaGraph)),
-    };
+    proto = await decodeModelFile(SavedModelProto, file, 'a SavedModel');
   } catch (error) {
-    if (error instanceof TenonError) throw error;
-    throw unreadable(file, error);
-  } finally {
-    await handle.close();
+    if (error instanceof TenonError && isMissing(error.cause)) {
+      throw await explainMissing(folder, error.cause);
+    }
+    throw error;
   }
+  if (proto.metaGraphs.length === 0) throw invalid(file, 'at least one meta graph', 'none');
+  return {
+    path: folder,
+    schemaVersion: Number(proto.savedModelSchemaVersion),
+    metaGraphs: proto.metaGraphs.map((metaGraph) => readMetaGraph(file, metaGraph)),
+  };
 }
 
 /**
@@ -115,67 +110,28 @@ function tagSet(tags: readonly string[]): string {
   return `[${tags.map((tag) => JSON.stringify(tag)).join(', ')}]`;
 }
 
-async function openSavedModel(folder: string, file: string): Promise<FileHandle> {
-  try {
-    const handle = await open(file, 'r');
-    try {
-      if ((await handle.stat()).isFile()) return handle;
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-    await handle.close();
-    throw notFound(`expected a file "${file}", received something else of that name`);
-  } catch (error) {
-    if (error instanceof TenonError) throw error;
-    if (!isMissing(error)) throw unreadable(file, error);
-    await explainMissing(folder, error);
-    throw error;
-  }
-}
-
-async function explainMissing(folder: string, cause: unknown): Promise<void> {
+async function explainMissing(folder: string, cause: unknown): Promise<TenonError> {
   let isFolder: boolean;
   try {
     isFolder = (await stat(folder)).isDirectory();
   } catch (error) {
-    if (!isMissing(error)) throw unreadable(folder, error);
-    throw notFound(`expected a SavedModel folder for "${folder}", found nothing there`, error);
+    if (!isMissing(error)) return unreadable(folder, error);
+    return notFound(`expected a SavedModel folder for "${folder}", found nothing there`, error);
   }
   if (!isFolder) {
-    throw notFound(`expected a SavedModel folder for "${folder}", received a file`, cause);
+    return notFound(`expected a SavedModel folder for "${folder}", received a file`, cause);
   }
-  const text = path.join(folder, 'saved_model.pbtxt');
-  if (await exists(text)) {
-    throw new TenonError(
-      'ERR_TENON_MODEL_FORMAT',
-      `expected the binary saved_model.pb in "${folder}", received the text form saved_model.pbtxt: ` +
-        'load it once with Python TensorFlow (tf.saved_model.load) and save it again ' +
-        '(tf.saved_model.save), which writes the binary form',
-    );
-  }
-  throw notFound(`expected a saved_model.pb in "${folder}", found none`, cause);
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
+  const isText = await stat(path.join(folder, 'saved_model.pbtxt')).then(
     () => true,
     () => false,
   );
-}
-
-function isMissing(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'ENOENT' || code === 'ENOTDIR';
-}
-
-function notFound(message: string, cause?: unknown): TenonError {
-  return new TenonError('ERR_TENON_MODEL_NOT_FOUND', message, { cause });
-}
-
-function unreadable(file: string, cause: unknown): TenonError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return notFound(`expected to be able to read "${file}", received ${reason}`, cause);
+  if (!isText) return notFound(`expected a saved_model.pb in "${folder}", found none`, cause);
+  return new TenonError(
+    'ERR_TENON_MODEL_FORMAT',
+    `expected the binary saved_model.pb in "${folder}", received the text form saved_model.pbtxt: ` +
+      'load it once with Python TensorFlow (tf.saved_model.load) and save it again ' +
+      '(tf.saved_model.save), which writes the binary form',
+  );
 }
 
 function invalid(file: string, expected: string, received: string): TenonError {
