@@ -1,6 +1,6 @@
-#include "engines/session.h"
-
 #include <string>
+
+#include "engines/session.h"
 
 namespace tenon {
 namespace {
@@ -8,8 +8,9 @@ namespace {
 Status CheckTensor(const Tensor& tensor, const std::string& name) {
   const auto count = ElementCount(tensor.shape);
   if (!count) {
-    return {StatusCode::kTooLarge, "expected a shape of non-negative sizes whose product fits for \"" +
-                                       name + "\", received " + ShapeToString(tensor.shape)};
+    return {StatusCode::kTooLarge,
+            "expected a shape of non-negative sizes whose product fits for \"" + name +
+                "\", received " + ShapeToString(tensor.shape)};
   }
   if (tensor.dtype == DType::kString) {
     if (tensor.strings == nullptr || tensor.strings->size() != *count) {
@@ -33,7 +34,8 @@ Status CheckTensor(const Tensor& tensor, const std::string& name) {
 
 Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name);
 
-Status CheckKind(const Value& value, Value::Kind kind, const char* expected, const std::string& name) {
+Status CheckKind(const Value& value, Value::Kind kind, const char* expected,
+                 const std::string& name) {
   if (value.kind == kind) return {};
   static constexpr const char* kNames[] = {"none", "a tensor", "a sequence", "a map"};
   return {StatusCode::kDType, std::string("expected ") + expected + " for \"" + name +
@@ -61,7 +63,8 @@ Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& 
       if (value.items.size() != 2) {
         return {StatusCode::kInternal, "expected keys and values for \"" + name + "\""};
       }
-      TENON_RETURN_IF_ERROR(CheckKind(value.items[0], Value::Kind::kTensor, "keys as a tensor", name));
+      TENON_RETURN_IF_ERROR(
+          CheckKind(value.items[0], Value::Kind::kTensor, "keys as a tensor", name));
       if (value.items[0].tensor.dtype != spec.dtype) {
         return {StatusCode::kDType, "expected keys of dtype " + std::string(DTypeName(spec.dtype)) +
                                         " for \"" + name + "\", received " +
@@ -80,8 +83,7 @@ Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& 
       if (value.kind == Value::Kind::kNone) return {};
       return CheckValue(value, *spec.element, name);
     case ValueSpec::Kind::kSparse:
-    case ValueSpec::Kind::kOpaque:
-      break;
+    case ValueSpec::Kind::kOpaque: break;
   }
   return {StatusCode::kUnsupported, "expected a tensor, sequence, map or optional for \"" + name +
                                         "\": sparse and opaque inputs cannot be fed"};
@@ -91,9 +93,9 @@ Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& 
 
 Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
   if (request.signature >= info.signatures.size()) {
-    return {StatusCode::kUnknownSignature,
-            "expected a signature below " + std::to_string(info.signatures.size()) + ", received " +
-                std::to_string(request.signature)};
+    return {StatusCode::kUnknownSignature, "expected a signature below " +
+                                               std::to_string(info.signatures.size()) +
+                                               ", received " + std::to_string(request.signature)};
   }
   const Signature& signature = info.signatures[request.signature];
   if (request.inputs.size() != request.feeds.size()) {
@@ -103,8 +105,9 @@ Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const size_t input = request.inputs[i];
     if (input >= signature.inputs.size() || fed[input]) {
-      return {StatusCode::kUnknownFeed, "expected each input of the signature at most once, received input " +
-                                            std::to_string(input)};
+      return {StatusCode::kUnknownFeed,
+              "expected each input of the signature at most once, received input " +
+                  std::to_string(input)};
     }
     fed[input] = true;
     const ValueSpec& spec = signature.inputs[input];
@@ -119,8 +122,8 @@ Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
   for (size_t output : request.outputs) {
     if (output >= signature.outputs.size()) {
       return {StatusCode::kUnknownOutput, "expected an output below " +
-                                              std::to_string(signature.outputs.size()) + ", received " +
-                                              std::to_string(output)};
+                                              std::to_string(signature.outputs.size()) +
+                                              ", received " + std::to_string(output)};
     }
   }
   return {};

@@ -14,7 +14,7 @@ struct EngineDescription {
   std::string version;                 // "1.30.0"
   std::string path;                    // the library file that was opened
   std::vector<std::string> providers;  // ONNX Runtime: "CPUExecutionProvider" …; TensorFlow: empty
-  std::vector<std::string> devices;    // TensorFlow: "/device:CPU:0" …; ONNX Runtime where it tells
+  std::vector<std::string> devices;  // TensorFlow: "/device:CPU:0" …; ONNX Runtime where it tells
 };
 
 // An engine's library, opened once for the process and never closed: both

@@ -13,10 +13,10 @@ namespace tenon {
 // One call of a model. Everything in it is owned by the caller and outlives the
 // call; the memory of a feed must not change while the run lasts.
 struct RunRequest {
-  size_t signature = 0;        // index into ModelInfo::signatures
-  std::vector<size_t> inputs;  // which inputs are fed: indices into the signature's inputs
-  std::vector<Value> feeds;    // one for each of `inputs`
-  std::vector<size_t> outputs; // which outputs to compute, in this order
+  size_t signature = 0;         // index into ModelInfo::signatures
+  std::vector<size_t> inputs;   // which inputs are fed: indices into the signature's inputs
+  std::vector<Value> feeds;     // one for each of `inputs`
+  std::vector<size_t> outputs;  // which outputs to compute, in this order
   CancelToken* cancel = nullptr;
 };
 
