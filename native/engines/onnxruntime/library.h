@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "engines/engine.h"
+#include "engines/onnxruntime/abi.h"
+#include "engines/onnxruntime/engine.h"
+#include "engines/onnxruntime/handles.h"
+#include "platform/shared_library.h"
+
+namespace tenon::onnxruntime {
+
+// An opened ONNX Runtime: its function table, its environment and what all
+// sessions share.
+//
+// The one that Open registers lives until the process ends, and its environment
+// with it: the engine's threads and static state do not survive a dlclose, and
+// releasing the environment in a static destructor would race with sessions of
+// other threads. So whatever points into it (Api, the allocator) never dangles.
+class Library : public Engine {
+ public:
+  // Opens the library and checks that it is a supported ONNX Runtime. Makes no
+  // environment and registers nothing: any number of libraries may be loaded.
+  static Result<std::shared_ptr<Library>> Load(const std::string& path);
+
+  // Once, before anything but its version and path is asked of it.
+  Status CreateEnvironment(const EnvironmentOptions& options);
+
+  Result<EngineDescription> Describe() override;
+  const std::string& version() const override { return version_; }
+  const std::string& path() const override { return path_; }
+
+  const Api& api() const { return api_; }
+  const OrtApiBase* base() const { return base_; }
+  const OrtEnv* env() const { return env_; }
+
+  // The engine's default CPU allocator; the engine owns it.
+  OrtAllocator* allocator() const { return allocator_; }
+  // Says of a buffer that it is ordinary memory.
+  const OrtMemoryInfo* cpu_memory() const { return cpu_memory_.get(); }
+  // Full names: "CPUExecutionProvider" …
+  const std::vector<std::string>& providers() const { return providers_; }
+
+ private:
+  Library(std::string path, std::string version, const OrtApiBase* base, const Api& api, int minor)
+      : path_(std::move(path)),
+        version_(std::move(version)),
+        base_(base),
+        api_(api),
+        minor_(minor) {}
+
+  Status ReadProviders();
+
+  const std::string path_;
+  const std::string version_;
+  const OrtApiBase* const base_;
+  const Api api_;
+  const int minor_;
+  OrtEnv* env_ = nullptr;  // never released, see above
+  OrtAllocator* allocator_ = nullptr;
+  MemoryInfoHandle cpu_memory_;
+  std::vector<std::string> providers_;
+};
+
+}  // namespace tenon::onnxruntime

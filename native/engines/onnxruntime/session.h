@@ -1,0 +1,55 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/model_info.h"
+#include "core/status.h"
+#include "core/value.h"
+#include "engines/onnxruntime/engine.h"
+#include "engines/onnxruntime/handles.h"
+#include "engines/onnxruntime/library.h"
+#include "engines/session.h"
+
+namespace tenon::onnxruntime {
+
+// A model loaded by ONNX Runtime. The engine's Run may be called from any
+// number of threads, and nothing here changes after loading.
+//
+// Outputs may outlive the session: each holds its OrtValue, which holds the
+// allocator it came from.
+class OnnxSession : public Session {
+ public:
+  static Result<std::shared_ptr<OnnxSession>> Create(std::shared_ptr<Library> library,
+                                                     const ModelSource& source,
+                                                     const SessionOptions& options,
+                                                     CancelToken* cancel);
+
+  const ModelInfo& info() const override { return info_; }
+  Result<std::vector<Value>> Run(const RunRequest& request) override;
+
+ private:
+  explicit OnnxSession(std::shared_ptr<Library> library) : library_(std::move(library)) {}
+
+  Status Load(const ModelSource& source, const SessionOptions& options, CancelToken* cancel);
+  Result<std::vector<Value>> RunChecked(const RunRequest& request);
+  // The engine's own call; `outputs` holds one null for each name, and takes
+  // what the engine made. `cancel` may be null.
+  Status CallEngine(const std::vector<const char*>& input_names,
+                    const std::vector<const OrtValue*>& inputs,
+                    const std::vector<const char*>& output_names, CancelToken* cancel,
+                    std::vector<OrtValue*>* outputs);
+
+  // The members are destroyed from the last to the first: the engine's session
+  // goes before the model's bytes, which it may still refer to, and before the
+  // library whose functions release it.
+  const std::shared_ptr<Library> library_;
+  std::shared_ptr<void> bytes_owner_;
+  SessionHandle session_;
+  // The names of the inputs and outputs that a run passes are those in info_.
+  ModelInfo info_;
+  bool may_be_on_device_ = false;
+};
+
+}  // namespace tenon::onnxruntime

@@ -1,0 +1,16 @@
+// An ONNX Runtime that has no table for the version it says it is.
+
+#include "engines/onnxruntime/abi.h"
+#include "test/fakes/fake_onnxruntime.h"
+
+using namespace tenon::onnxruntime;
+
+namespace {
+
+const void* TENON_ORT_CALL GetApi(uint32_t) { return nullptr; }
+const char* TENON_ORT_CALL GetVersionString() { return "1.20.1"; }
+const OrtApiBase base = {GetApi, GetVersionString};
+
+}  // namespace
+
+FAKE_EXPORT const OrtApiBase* TENON_ORT_CALL OrtGetApiBase() { return &base; }
