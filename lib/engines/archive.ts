@@ -575,6 +575,7 @@ async function openFolder(location: string, target: Target): Promise<EngineArchi
     'tensorflow',
     'onnxruntime/capi',
     ...(await napiFolders(location, platform, arch)),
+    ...(await environmentFolders(location)),
   ];
   for (const folder of inside) {
     const home = path.join(location, folder);
@@ -611,6 +612,16 @@ async function napiFolders(location: string, platform: string, arch: string): Pr
     /^napi-v\d+$/.test(name),
   );
   return versions.map((version) => `bin/${version}/${platform}/${arch}`);
+}
+
+/** The engine's folders in a Python environment. */
+async function environmentFolders(location: string): Promise<string[]> {
+  const versions = (await filesIn(path.join(location, 'lib'))).filter((name) =>
+    /^python3\.\d+/.test(name),
+  );
+  return versions.flatMap((version) =>
+    ['tensorflow', 'onnxruntime/capi'].map((inside) => `lib/${version}/site-packages/${inside}`),
+  );
 }
 
 async function filesIn(folder: string): Promise<string[]> {

@@ -83,6 +83,25 @@ export function versionFolder(
   return path.join(engineFolder(cache, name), `${version}-${context.platform}-${context.arch}`);
 }
 
+/**
+ * Makes a folder and those above it. Not mkdir's `recursive`, which never ends where a folder that
+ * exists refuses new ones with ENOENT, as /proc does.
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return;
+    const parent = path.dirname(folder);
+    if (code !== 'ENOENT' || parent === folder) throw error;
+    const above = await stat(parent).catch(() => undefined);
+    if (above !== undefined) throw error;
+    await makeFolder(parent);
+    await makeFolder(folder);
+  }
+}
+
 /** A string says why the folder holds no complete install. */
 export async function readInstalled(
   folder: string,
@@ -208,7 +227,7 @@ export async function discard(folder: string): Promise<void> {
 /** Removes what cut-off installs left behind. */
 export async function removeStalePartials(parent: string): Promise<void> {
   for (const entry of await readdir(parent)) {
-    if (!entry.includes(partialMark) && !entry.startsWith(`${lockName}${partialMark}`)) continue;
+    if (!entry.includes(partialMark)) continue;
     const folder = path.join(parent, entry);
     if (await isStale(folder)) await rm(folder, { recursive: true, force: true });
   }

@@ -14,6 +14,7 @@ import {
   hashFile,
   listInstalled,
   lock,
+  makeFolder,
   publish,
   readInstalled,
   reasonOf,
@@ -101,10 +102,11 @@ export async function installEngine(
   const forward = (): void => stop.abort(signal?.reason);
   signal?.addEventListener('abort', forward, { once: true });
   try {
-    signal?.throwIfAborted();
+    if (signal?.aborted) forward();
+    stop.signal.throwIfAborted();
     return await run({ ...request, signal: stop.signal }, stop);
   } catch (error) {
-    if (stop.signal.aborted) throw stop.signal.reason;
+    stop.signal.throwIfAborted();
     throw inWords(error, request);
   } finally {
     signal?.removeEventListener('abort', forward);
@@ -184,7 +186,7 @@ async function run(
   const parent = engineFolder(cache, name);
   const before = await existing(request);
   if (before !== undefined) return before;
-  await mkdir(parent, { recursive: true });
+  await makeFolder(parent);
   const lockHeld = await lock(parent, { timeoutMs: request.timeoutMs, signal });
   try {
     await removeStalePartials(parent);
