@@ -85,80 +85,80 @@ enum TF_Code : int {
 };
 
 // The functions every supported library exports: X(result, name, parameters).
-#define TENON_TENSORFLOW_FUNCTIONS(X)                                                              \
-  X(const char*, TF_Version, ())                                                                   \
-                                                                                                   \
-  X(TF_Status*, TF_NewStatus, ())                                                                  \
-  X(void, TF_DeleteStatus, (TF_Status * status))                                                   \
-  X(TF_Code, TF_GetCode, (const TF_Status* status))                                                \
-  X(const char*, TF_Message, (const TF_Status* status))                                            \
-                                                                                                   \
-  /* Takes `data` over unless it is not aligned, then copies it. The deallocator is called */      \
-  /* exactly once whatever happens, on any thread; null is returned where `length` does not */     \
-  /* fit the dimensions. */                                                                        \
-  X(TF_Tensor*, TF_NewTensor,                                                                      \
-    (TF_DataType dtype, const int64_t* dims, int rank, void* data, size_t length,                  \
-     void (*deallocator)(void* data, size_t length, void* argument), void* argument))              \
-  X(TF_Tensor*, TF_AllocateTensor,                                                                 \
-    (TF_DataType dtype, const int64_t* dims, int rank, size_t length))                             \
-  /* The tensor to use from now on if nobody else holds its buffer; null, and the argument */      \
-  /* unchanged, if somebody does. */                                                               \
-  X(TF_Tensor*, TF_TensorMaybeMove, (TF_Tensor * tensor))                                          \
-  X(void, TF_DeleteTensor, (TF_Tensor * tensor))                                                   \
-  X(TF_DataType, TF_TensorType, (const TF_Tensor* tensor))                                         \
-  X(int, TF_NumDims, (const TF_Tensor* tensor))                                                    \
-  X(int64_t, TF_Dim, (const TF_Tensor* tensor, int index))                                         \
-  X(size_t, TF_TensorByteSize, (const TF_Tensor* tensor))                                          \
-  X(void*, TF_TensorData, (const TF_Tensor* tensor))                                               \
-                                                                                                   \
-  X(TF_SessionOptions*, TF_NewSessionOptions, ())                                                  \
-  X(void, TF_DeleteSessionOptions, (TF_SessionOptions * options))                                  \
-  X(void, TF_SetConfig,                                                                            \
-    (TF_SessionOptions * options, const void* proto, size_t length, TF_Status* status))            \
-                                                                                                   \
-  X(TF_Graph*, TF_NewGraph, ())                                                                    \
-  X(void, TF_DeleteGraph, (TF_Graph * graph))                                                      \
-  X(TF_ImportGraphDefOptions*, TF_NewImportGraphDefOptions, ())                                    \
-  X(void, TF_DeleteImportGraphDefOptions, (TF_ImportGraphDefOptions * options))                    \
-  X(void, TF_GraphImportGraphDef,                                                                  \
-    (TF_Graph * graph, const TF_Buffer* graph_def, const TF_ImportGraphDefOptions* options,        \
-     TF_Status* status))                                                                           \
-  X(TF_Operation*, TF_GraphOperationByName, (TF_Graph * graph, const char* name))                  \
-  X(int, TF_OperationNumOutputs, (TF_Operation * operation))                                       \
-  X(TF_DataType, TF_OperationOutputType, (TF_Output output))                                       \
-  X(int, TF_GraphGetTensorNumDims, (TF_Graph * graph, TF_Output output, TF_Status* status))        \
-  X(void, TF_GraphGetTensorShape,                                                                  \
-    (TF_Graph * graph, TF_Output output, int64_t* dims, int rank, TF_Status* status))              \
-                                                                                                   \
-  X(TF_Session*, TF_NewSession,                                                                    \
-    (TF_Graph * graph, const TF_SessionOptions* options, TF_Status* status))                       \
-  X(TF_Session*, TF_LoadSessionFromSavedModel,                                                     \
-    (const TF_SessionOptions* options, const TF_Buffer* run_options, const char* folder,           \
-     const char* const* tags, int tag_count, TF_Graph* graph, TF_Buffer* meta_graph_def,           \
-     TF_Status* status))                                                                           \
-  X(void, TF_CloseSession, (TF_Session * session, TF_Status * status))                             \
-  X(void, TF_DeleteSession, (TF_Session * session, TF_Status * status))                            \
-  X(void, TF_SessionRun,                                                                           \
-    (TF_Session * session, const TF_Buffer* run_options, const TF_Output* inputs,                  \
-     TF_Tensor* const* input_values, int input_count, const TF_Output* outputs,                    \
-     TF_Tensor** output_values, int output_count, const TF_Operation* const* targets,              \
-     int target_count, TF_Buffer* run_metadata, TF_Status* status))                                \
-                                                                                                   \
-  X(TF_DeviceList*, TF_SessionListDevices, (TF_Session * session, TF_Status * status))             \
-  X(void, TF_DeleteDeviceList, (TF_DeviceList * list))                                             \
-  X(int, TF_DeviceListCount, (const TF_DeviceList* list))                                          \
-  X(const char*, TF_DeviceListName, (const TF_DeviceList* list, int index, TF_Status* status))     \
-                                                                                                   \
-  X(TF_Library*, TF_LoadLibrary, (const char* path, TF_Status* status))                            \
+#define TENON_TENSORFLOW_FUNCTIONS(X)                                                          \
+  X(const char*, TF_Version, ())                                                               \
+                                                                                               \
+  X(TF_Status*, TF_NewStatus, ())                                                              \
+  X(void, TF_DeleteStatus, (TF_Status * status))                                               \
+  X(TF_Code, TF_GetCode, (const TF_Status* status))                                            \
+  X(const char*, TF_Message, (const TF_Status* status))                                        \
+                                                                                               \
+  /* Takes `data` over unless it is not aligned, then copies it. The deallocator is called */  \
+  /* exactly once whatever happens, on any thread; null is returned where `length` does not */ \
+  /* fit the dimensions. */                                                                    \
+  X(TF_Tensor*, TF_NewTensor,                                                                  \
+    (TF_DataType dtype, const int64_t* dims, int rank, void* data, size_t length,              \
+     void (*deallocator)(void* data, size_t length, void* argument), void* argument))          \
+  X(TF_Tensor*, TF_AllocateTensor,                                                             \
+    (TF_DataType dtype, const int64_t* dims, int rank, size_t length))                         \
+  /* The tensor to use from now on if nobody else holds its buffer; null, and the argument */  \
+  /* unchanged, if somebody does. */                                                           \
+  X(TF_Tensor*, TF_TensorMaybeMove, (TF_Tensor * tensor))                                      \
+  X(void, TF_DeleteTensor, (TF_Tensor * tensor))                                               \
+  X(TF_DataType, TF_TensorType, (const TF_Tensor* tensor))                                     \
+  X(int, TF_NumDims, (const TF_Tensor* tensor))                                                \
+  X(int64_t, TF_Dim, (const TF_Tensor* tensor, int index))                                     \
+  X(size_t, TF_TensorByteSize, (const TF_Tensor* tensor))                                      \
+  X(void*, TF_TensorData, (const TF_Tensor* tensor))                                           \
+                                                                                               \
+  X(TF_SessionOptions*, TF_NewSessionOptions, ())                                              \
+  X(void, TF_DeleteSessionOptions, (TF_SessionOptions * options))                              \
+  X(void, TF_SetConfig,                                                                        \
+    (TF_SessionOptions * options, const void* proto, size_t length, TF_Status* status))        \
+                                                                                               \
+  X(TF_Graph*, TF_NewGraph, ())                                                                \
+  X(void, TF_DeleteGraph, (TF_Graph * graph))                                                  \
+  X(TF_ImportGraphDefOptions*, TF_NewImportGraphDefOptions, ())                                \
+  X(void, TF_DeleteImportGraphDefOptions, (TF_ImportGraphDefOptions * options))                \
+  X(void, TF_GraphImportGraphDef,                                                              \
+    (TF_Graph * graph, const TF_Buffer* graph_def, const TF_ImportGraphDefOptions* options,    \
+     TF_Status* status))                                                                       \
+  X(TF_Operation*, TF_GraphOperationByName, (TF_Graph * graph, const char* name))              \
+  X(int, TF_OperationNumOutputs, (TF_Operation * operation))                                   \
+  X(TF_DataType, TF_OperationOutputType, (TF_Output output))                                   \
+  X(int, TF_GraphGetTensorNumDims, (TF_Graph * graph, TF_Output output, TF_Status * status))   \
+  X(void, TF_GraphGetTensorShape,                                                              \
+    (TF_Graph * graph, TF_Output output, int64_t * dims, int rank, TF_Status* status))         \
+                                                                                               \
+  X(TF_Session*, TF_NewSession,                                                                \
+    (TF_Graph * graph, const TF_SessionOptions* options, TF_Status* status))                   \
+  X(TF_Session*, TF_LoadSessionFromSavedModel,                                                 \
+    (const TF_SessionOptions* options, const TF_Buffer* run_options, const char* folder,       \
+     const char* const* tags, int tag_count, TF_Graph* graph, TF_Buffer* meta_graph_def,       \
+     TF_Status* status))                                                                       \
+  X(void, TF_CloseSession, (TF_Session * session, TF_Status * status))                         \
+  X(void, TF_DeleteSession, (TF_Session * session, TF_Status * status))                        \
+  X(void, TF_SessionRun,                                                                       \
+    (TF_Session * session, const TF_Buffer* run_options, const TF_Output* inputs,              \
+     TF_Tensor* const* input_values, int input_count, const TF_Output* outputs,                \
+     TF_Tensor** output_values, int output_count, const TF_Operation* const* targets,          \
+     int target_count, TF_Buffer* run_metadata, TF_Status* status))                            \
+                                                                                               \
+  X(TF_DeviceList*, TF_SessionListDevices, (TF_Session * session, TF_Status * status))         \
+  X(void, TF_DeleteDeviceList, (TF_DeviceList * list))                                         \
+  X(int, TF_DeviceListCount, (const TF_DeviceList* list))                                      \
+  X(const char*, TF_DeviceListName, (const TF_DeviceList* list, int index, TF_Status* status)) \
+                                                                                               \
+  X(TF_Library*, TF_LoadLibrary, (const char* path, TF_Status* status))                        \
   X(void, TF_DeleteLibraryHandle, (TF_Library * library))
 
 // Functions that older libraries have only as inline functions of their
 // headers; null where they are missing.
-#define TENON_TENSORFLOW_OPTIONAL_FUNCTIONS(X)                             \
-  X(void, TF_StringInit, (TF_TString * string))                            \
+#define TENON_TENSORFLOW_OPTIONAL_FUNCTIONS(X)                                 \
+  X(void, TF_StringInit, (TF_TString * string))                                \
   X(void, TF_StringCopy, (TF_TString * string, const char* data, size_t size)) \
-  X(const char*, TF_StringGetDataPointer, (const TF_TString* string))      \
-  X(size_t, TF_StringGetSize, (const TF_TString* string))                  \
+  X(const char*, TF_StringGetDataPointer, (const TF_TString* string))          \
+  X(size_t, TF_StringGetSize, (const TF_TString* string))                      \
   X(void, TF_StringDealloc, (TF_TString * string))
 
 // The functions of one opened library.

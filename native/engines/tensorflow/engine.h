@@ -40,8 +40,8 @@ struct ModelSource {
 };
 
 struct SessionOptions {
-  int intra_op_threads = 1;  // >= 1; the first session of the process fixes the pool
-  int inter_op_threads = 1;  // >= 1
+  int intra_op_threads = 1;               // >= 1; the first session of the process fixes the pool
+  int inter_op_threads = 1;               // >= 1
   std::vector<std::string> op_libraries;  // paths, loaded before the graph
   std::string config_proto;  // a serialized ConfigProto, merged over the fields above; may be empty
 };

@@ -2,23 +2,18 @@
 
 #include <charconv>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <limits>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "engines/tensorflow/config.h"
+#include "engines/tensorflow/graph_check.h"
 #include "engines/tensorflow/guard.h"
 #include "engines/tensorflow/tensor.h"
 
 namespace tenon::tensorflow {
 namespace {
-
-// A protobuf message cannot be larger.
-constexpr uintmax_t kMaxGraphDefBytes = std::numeric_limits<int32_t>::max();
 
 struct TensorName {
   std::string operation;
@@ -53,32 +48,6 @@ StatusCode SavedModelError(const CallStatus& status) {
   if (says("matching supplied tags")) return StatusCode::kUnknownTag;
   if (says("Could not find SavedModel")) return StatusCode::kModelNotFound;
   return StatusCode::kModelInvalid;
-}
-
-Result<std::string> ReadFile(const std::string& path) {
-  const std::filesystem::path file(std::u8string(path.begin(), path.end()));
-  std::error_code error;
-  const auto type = std::filesystem::status(file, error).type();
-  if (type == std::filesystem::file_type::not_found) {
-    return Status(StatusCode::kModelNotFound,
-                  "expected a frozen graph at " + path + ", found nothing");
-  }
-  const uintmax_t size = std::filesystem::file_size(file, error);
-  if (error) {
-    return Status(StatusCode::kModelNotFound,
-                  "expected a frozen graph at " + path + ": " + error.message());
-  }
-  if (size > kMaxGraphDefBytes) {
-    return Status(StatusCode::kModelInvalid, "expected a frozen graph of less than 2 GiB at " +
-                                                 path + ", received " + std::to_string(size) +
-                                                 " bytes");
-  }
-  std::string bytes(size, '\0');
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream.read(bytes.data(), static_cast<std::streamsize>(size))) {
-    return Status(StatusCode::kModelNotFound, "cannot read the frozen graph at " + path);
-  }
-  return bytes;
 }
 
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
@@ -162,6 +131,12 @@ Status TensorFlowSession::LoadOpLibraries(const std::vector<std::string>& paths)
 
 Status TensorFlowSession::LoadSavedModel(const ModelSource& source,
                                          const TF_SessionOptions* options) {
+  {
+    // TensorFlow looks for this file alone before it looks for a textual one.
+    const auto bytes = ReadMessageFile(source.saved_model + "/saved_model.pb");
+    if (!bytes.ok()) return bytes.status();
+    TENON_RETURN_IF_ERROR(CheckSavedModel(bytes.value()));
+  }
   std::vector<const char*> tags;
   for (const std::string& tag : source.tags) tags.push_back(tag.c_str());
   CallStatus status(api_);
@@ -173,8 +148,9 @@ Status TensorFlowSession::LoadSavedModel(const ModelSource& source,
 
 Status TensorFlowSession::LoadFrozenGraph(const std::string& path,
                                           const TF_SessionOptions* options) {
-  const auto bytes = ReadFile(path);
+  const auto bytes = ReadMessageFile(path);
   if (!bytes.ok()) return bytes.status();
+  TENON_RETURN_IF_ERROR(CheckGraphDef(bytes.value()));
   const TF_Buffer graph_def{bytes.value().data(), bytes.value().size(), nullptr};
   const Handle<TF_ImportGraphDefOptions> import(api_.TF_NewImportGraphDefOptions(),
                                                 api_.TF_DeleteImportGraphDefOptions);

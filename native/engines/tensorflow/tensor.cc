@@ -50,6 +50,9 @@ constexpr DTypePair kDTypes[] = {
     {DType::kQInt32, TF_QINT32},
 };
 
+// TensorFlow's, which makes sure of it by aborting the process.
+constexpr size_t kMaxRank = 254;
+
 bool IsPacked(DType dtype) { return dtype != DType::kString && DTypeBits(dtype) < 8; }
 
 // Bytes of `count` elements in a TF_Tensor; nullopt where that does not fit.
@@ -163,6 +166,12 @@ Result<Feed> ToTensorFlow(const Api& api, const Tensor& tensor, FeedMemory memor
     return Status(StatusCode::kUnsupported, "expected a dtype TensorFlow has for \"" + name +
                                                 "\", received " +
                                                 std::string(DTypeName(tensor.dtype)));
+  }
+  if (tensor.shape.size() > kMaxRank) {
+    return Status(StatusCode::kShape, "expected at most " + std::to_string(kMaxRank) +
+                                          " dimensions, which is TensorFlow's limit, for \"" +
+                                          name + "\", received " +
+                                          std::to_string(tensor.shape.size()));
   }
   const auto count = ElementCount(tensor.shape);
   const auto length = count ? EngineByteLength(tensor.dtype, *count) : std::nullopt;
