@@ -20,9 +20,16 @@ for (const engine of await engines.list()) {
     failed = true;
     console.error(
       `${engine.name}: found at ${engine.library} (${engine.foundBy}), but it does not open: ` +
-        `${engine.error.message}\nremedy: npx tenon engines install ${engine.name} --force`,
+        `${engine.error.message}\nremedy: ${remedy(engine)}`,
     );
   }
 }
 
 process.exitCode = failed ? 1 : 0;
+
+function remedy({ name, foundBy }) {
+  const variable = `TENON_${name.toUpperCase()}_LIBRARY`;
+  if (foundBy === 'cache') return `npx tenon engines install ${name} --force`;
+  if (foundBy === 'environment') return `correct ${variable}, or unset it`;
+  return `set ${variable} to a library that opens`;
+}

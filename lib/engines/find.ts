@@ -6,7 +6,6 @@ import { TenonError, invalidArgument } from '../errors.js';
 import { packageRoot } from '../native/load.js';
 import type { EngineName } from '../native/types.js';
 import { cacheFolder, engineFolder, listInstalled } from './cache.js';
-import { runChild } from './child.js';
 import { currentContext, type EngineContext } from './context.js';
 import { libraryNames, pickLibrary, pickLibraryIn } from './libraries.js';
 import { engineNames, engineTitles } from './versions.js';
@@ -41,6 +40,8 @@ export const environmentVariables: Record<EngineName, string> = {
   onnxruntime: 'TENON_ONNXRUNTIME_LIBRARY',
   tensorflow: 'TENON_TENSORFLOW_LIBRARY',
 };
+
+// child.js is imported where it is needed: node:child_process would cost every `import 'tenon'`.
 
 /** How long a Python interpreter may take to say where its packages are. */
 const pythonTimeoutMs = 5_000;
@@ -300,6 +301,7 @@ async function pythonPackageFolders(context: EngineContext): Promise<PythonFolde
     'paths = sysconfig.get_paths()\n' +
     'print(json.dumps([paths["platlib"], paths["purelib"], site.getusersitepackages()]))';
   try {
+    const { runChild } = await import('./child.js');
     const result = await runChild(interpreter, ['-I', '-c', script], {
       timeoutMs: pythonTimeoutMs,
       env: context.env,
@@ -383,6 +385,7 @@ async function loaderCache(context: EngineContext): Promise<Map<string, string>>
   for (const command of ['/sbin/ldconfig', '/usr/sbin/ldconfig']) {
     if ((await kindOf(command)) !== 'file') continue;
     try {
+      const { runChild } = await import('./child.js');
       const { stdout } = await runChild(command, ['-p'], { timeoutMs: ldconfigTimeoutMs });
       for (const line of stdout.split('\n')) {
         const match = /^\s*(\S+) \(([^)]*)\) => (\S+)$/.exec(line);

@@ -276,7 +276,7 @@ async function fill(partial: Held, request: Filling): Promise<InstalledEngine> {
     );
   }
   checkVersion(name, version);
-  await checkSpace(partial.folder, plan.bytes, 'unpack');
+  await checkSpace(request, plan.bytes, 'unpack');
 
   let receivedBytes = 0;
   const progress = (bytes: number): void => {
@@ -366,13 +366,13 @@ async function obtain(request: Filling, folder: string): Promise<Obtained> {
     );
   }
   if (name === 'onnxruntime') {
-    await checkSpace(folder, 400e6, 'download');
+    await checkSpace(request, 400e6, 'download and unpack');
     return firstThatWorks(request, subject, [
       () => inside(folder, 'npm', (place) => npmDownload(version, place, way)),
       () => inside(folder, 'pip', (place) => pipDownload(name, version, place, way)),
     ]);
   }
-  await checkSpace(folder, 1_500e6, 'download');
+  await checkSpace(request, 1_500e6, 'download and unpack');
   const archives = tensorflowArchives(request.version, context);
   return firstThatWorks(request, subject, [
     () => inside(folder, 'pip', (place) => pipDownload(name, version, place, way)),
@@ -490,7 +490,8 @@ async function checkTarget(library: string, context: EngineContext): Promise<voi
   );
 }
 
-async function checkSpace(folder: string, neededBytes: number, purpose: string): Promise<void> {
+async function checkSpace(request: Request, neededBytes: number, purpose: string): Promise<void> {
+  const folder = engineFolder(request.cache, request.name);
   let freeBytes: number;
   try {
     const { bavail, bsize } = await statfs(folder);
