@@ -55,7 +55,7 @@ function checkLockfile() {
 
 /** Builds, packs, and lets publint and attw look at what would be published. */
 function checkPackage() {
-  run(node, [moduleScript('tsup/dist/cli-default.js'), '--silent']);
+  run(node, ['scripts/build-ts.mjs', '--if-stale']);
   const folder = path.join(root, 'build/pack');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });

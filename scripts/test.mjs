@@ -1,15 +1,14 @@
 // `npm test`: builds what the tests run (the addon, dist/, the C++ tests; only
 // what has changed), runs vitest, and prints "N passed, N failed" as its last
 // line. Arguments go to vitest: npm test -- test/unit
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 import { buildNativeTests } from './native-tests.mjs';
 import { moduleScript, root, run, succeeds } from './run-command.mjs';
 
 run(process.execPath, [path.join(root, 'scripts/build-addon.mjs')]);
-if (newestIn('lib') > oldestIn('dist'))
-  run(process.execPath, [moduleScript('tsup/dist/cli-default.js')]);
+run(process.execPath, [path.join(root, 'scripts/build-ts.mjs'), '--if-stale']);
 buildNativeTests('native');
 
 const report = path.join(root, 'build/test-results.json');
@@ -42,20 +41,4 @@ function count(file) {
   });
   const of = (...names) => states.filter((state) => names.includes(state)).length;
   return { passed: of('passed'), failed: of('failed'), skipped: of('skipped', 'pending', 'todo') };
-}
-
-function timesIn(folder) {
-  if (!existsSync(path.join(root, folder))) return [];
-  return readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => statSync(path.join(entry.parentPath, entry.name)).mtimeMs);
-}
-
-function newestIn(folder) {
-  return Math.max(0, ...timesIn(folder));
-}
-
-function oldestIn(folder) {
-  const times = timesIn(folder);
-  return times.length === 0 ? 0 : Math.min(...times);
 }
