@@ -158,7 +158,7 @@ describe('formatNpy', () => {
   ])('writes %s as it is read', (dtype, values) => {
     for (const shape of [[3], [1, 3], [3, 1, 1]]) {
       const flat = Tensor.from(values, dtype);
-      const tensor = new Tensor<DType>(dtype, flat.data as never, shape);
+      const tensor = new Tensor<DType>(dtype, flat.data, shape);
       const bytes = formatNpy(tensor);
       expect(bytes.indexOf(0x0a) % 64).toBe(63);
       const read = tensorFromNpy(parse(bytes), undefined, 'x');

@@ -1,0 +1,220 @@
+#!/usr/bin/env node
+import { existsSync, readFileSync } from 'node:fs';
+
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+
+import { type CommandContext, UsageError, collect, splitTags } from './context.js';
+
+const debugOption = new Option('--debug', 'print stack traces (also: TENON_DEBUG=1)');
+
+const exitCodes = { failure: 1, usage: 2, interrupted: 130 } as const;
+
+// Each command's code is read when it is called: `tenon --help` touches no engine and no addon.
+
+function makeProgram(context: CommandContext): Command {
+  const program = new Command('tenon')
+    .description('Runs and describes ONNX and TensorFlow models.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [command]', 'print help for a command')
+    .addOption(debugOption)
+    .exitOverride()
+    // `engines install --version` is the engine's version, not ours.
+    .enablePositionalOptions()
+    .showHelpAfterError('(add --help for what can be given)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  tenon inspect models/mobilenetv2
+  tenon run digits.onnx --input images=@digit.npy
+  tenon types digits.onnx --out lib/digits.ts
+  tenon engines install tensorflow
+
+Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted.`,
+    );
+
+  program
+    .command('inspect')
+    .description('print what a model says about itself; needs no engine')
+    .argument('<model>', 'an .onnx, .ort or .pb file, a SavedModel folder, a folder of versions')
+    .option('--json', 'print JSON')
+    .option(
+      '-t, --tags <tags>',
+      'SavedModel: the meta graph with these tags, "serve,gpu"',
+      splitTags,
+    )
+    .option('-a, --all', 'every meta graph, every operator')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  tenon inspect half_plus_two
+  tenon inspect bert.onnx --json | jq .onnx.opsets`,
+    )
+    .action(async (model: string, options: object) => {
+      const { inspectCommand } = await import('./commands/inspect.js');
+      await inspectCommand(model, options);
+    });
+
+  program
+    .command('run')
+    .description('run a model once, or several times')
+    .argument('<model>', 'as for inspect')
+    .option(
+      '-i, --input <name=value>',
+      'a value as JSON, a bare string, or @file (.npy, .json; any file for strings); repeatable',
+      collect,
+    )
+    .option('--inputs-json <file>', 'a JSON object with a value per input; - for stdin')
+    .option('-s, --signature <name>', 'the signature to call')
+    .option('-t, --tags <tags>', 'SavedModel: the meta graph with these tags', splitTags)
+    .option(
+      '-o, --output <name[=file]>',
+      'only these outputs; written to a .npy or .json file if one is named; repeatable',
+      collect,
+    )
+    .option('--json', 'print JSON')
+    .option('-n, --repeat <n>', 'run n times and print how long it took', positiveInteger)
+    .addHelpText(
+      'after',
+      `
+Values:
+  --input x=3                      a number; the model settles dtype and shape
+  --input 'x=[[1, 2], [3, 4]]'     nested arrays
+  --input text=hello               a string, where the input takes strings
+  --input 'text={"b64": "AP8="}'   bytes
+  --input image=@photo.jpg         the bytes of a file, where the input takes strings
+  --input x=@x.npy                 an array that NumPy saved
+
+Examples:
+  tenon run half_plus_two --input 'x=[1, 2, 5]'
+  tenon run digits.onnx --input images=@digit.npy --output probabilities=p.npy
+  tenon run frozen.pb --input x=1 --input y=2 --output sum`,
+    )
+    .action(async (model: string, options: object) => {
+      const { runCommand } = await import('./commands/run.js');
+      await runCommand(model, options);
+    });
+
+  program
+    .command('types')
+    .description("write a model's feeds and outputs as TypeScript types; needs no engine")
+    .argument('<model>', 'as for inspect')
+    .option('-o, --out <file>', 'write this file instead of printing')
+    .option('--name <name>', 'the name of the type (default: after the model)')
+    .option('-t, --tags <tags>', 'SavedModel: the meta graph with these tags', splitTags)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  tenon types digits.onnx
+  tenon types models/ranker --name Ranker --out lib/ranker-types.ts`,
+    )
+    .action(async (model: string, options: object) => {
+      const { typesCommand } = await import('./commands/types.js');
+      await typesCommand(model, options);
+    });
+
+  const engines = program
+    .command('engines')
+    .description('print which engines are found, where, and what they can use')
+    .option('--json', 'print JSON')
+    .action(async (options: object) => {
+      const { listCommand } = await import('./commands/engines.js');
+      await listCommand(options);
+    });
+  engines
+    .command('install')
+    .description("get an engine's library into Tenon's cache folder")
+    .argument('<name>', 'tensorflow or onnxruntime')
+    .option('--from <source>', 'a wheel, archive, library, folder or URL')
+    .option('--version <version>', 'the version to get')
+    .option('--sha256 <hex>', 'what the archive must hash to')
+    .option('--force', 'install again over a complete install')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  tenon engines install tensorflow
+  tenon engines install tensorflow --from ./libtensorflow-cpu-linux-x86_64.tar.gz`,
+    )
+    .action(async (name: string, options: object) => {
+      const { installCommand } = await import('./commands/engines.js');
+      await installCommand(name, options, context.interruptSignal());
+    });
+  for (const command of [...program.commands, ...engines.commands]) command.addOption(debugOption);
+  return program;
+}
+
+function positiveInteger(value: string): number {
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || number < 1 || !Number.isSafeInteger(number)) {
+    throw new InvalidArgumentError('expected a number of 1 or more.');
+  }
+  return number;
+}
+
+function packageVersion(): string {
+  // One folder up from dist/cli.js, two from the source.
+  for (const path of ['../package.json', '../../package.json']) {
+    const file = new URL(path, import.meta.url);
+    if (!existsSync(file)) continue;
+    const { name, version } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>;
+    if (name === 'tenon' && version !== undefined) return version;
+  }
+  return 'unknown';
+}
+
+/** What is printed for an error: the message and its code, all causes and the stack on request. */
+function report(error: unknown, isDebugging: boolean): void {
+  if (isDebugging) {
+    console.error(error);
+    return;
+  }
+  if (!(error instanceof Error)) {
+    console.error(`error: ${String(error)}`);
+    return;
+  }
+  const code = 'code' in error && typeof error.code === 'string' ? ` [${error.code}]` : '';
+  console.error(`error: ${error.message}${code}`);
+}
+
+async function main(): Promise<void> {
+  // `tenon … | head` closes the pipe: that is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit();
+    throw error;
+  });
+
+  const interrupt = new AbortController();
+  let isHandled = false;
+  process.on('SIGINT', () => {
+    if (!isHandled || interrupt.signal.aborted) process.exit(exitCodes.interrupted);
+    interrupt.abort(new Error('interrupted'));
+  });
+  const program = makeProgram({
+    interruptSignal() {
+      isHandled = true;
+      return interrupt.signal;
+    },
+  });
+
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (interrupt.signal.aborted) {
+      process.exitCode = exitCodes.interrupted;
+    } else if (error instanceof CommanderError) {
+      // commander has printed its message; help that was asked for is no error.
+      process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+    } else {
+      const isDebugging = process.argv.includes('--debug') || Boolean(process.env['TENON_DEBUG']);
+      report(error, isDebugging);
+      process.exitCode = error instanceof UsageError ? exitCodes.usage : exitCodes.failure;
+    }
+  }
+}
+
+await main();
