@@ -267,6 +267,12 @@ TEST("onnxruntime: a sequence of strings passes in and out") {
   CHECK_EQ(RunShown(*session, {x}), Show(x));
 }
 
+TEST("onnxruntime: a sequence without items cannot be fed") {
+  const std::string type = SequenceType(FloatVector());
+  const auto session = LoadModel(OneNodeModel("Identity", type, type));
+  CHECK_EQ(CodeOf(session->Run(Request({Sequence({})})).status()), "ERR_TENON_UNSUPPORTED");
+}
+
 // --- Maps ---
 
 TEST("onnxruntime: a sequence of maps comes out with keys and values") {

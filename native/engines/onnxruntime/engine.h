@@ -29,14 +29,14 @@ struct ExecutionProvider {
 };
 
 struct SessionOptions {
-  int intra_op_threads = 1;  // >= 1
-  int inter_op_threads = 1;  // >= 1; more than 1 runs independent nodes side by side
-  bool spin = false;         // idle threads of the session's own pools spin
+  int intra_op_threads = 1;           // >= 1
+  int inter_op_threads = 1;           // >= 1; more than 1 runs independent nodes side by side
+  bool spin = false;                  // idle threads of the session's own pools spin
   int graph_optimization_level = 99;  // OrtGraphOptimizationLevel
   std::vector<ExecutionProvider> providers;  // in order of preference; CPU is always last
   std::vector<std::pair<std::string, std::string>> config_entries;
   std::vector<std::pair<std::string, int64_t>> free_dimension_overrides;  // by symbol
-  std::vector<std::string> custom_op_libraries;  // paths
+  std::vector<std::string> custom_op_libraries;                           // paths
 };
 
 // Process-wide settings, fixed by the first Open.

@@ -8,6 +8,7 @@
 #include "engines/onnxruntime/model_info.h"
 #include "engines/onnxruntime/options.h"
 #include "engines/onnxruntime/providers.h"
+#include "engines/onnxruntime/small_array.h"
 #include "engines/onnxruntime/status.h"
 #include "engines/onnxruntime/tensor.h"
 
@@ -34,6 +35,22 @@ bool FileExists(const std::string& path) {
 Status Aborted(const std::string& what) { return {StatusCode::kAborted, what}; }
 
 }  // namespace
+
+// The arrays that the engine's Run takes.
+struct OnnxSession::EngineCall {
+  EngineCall(size_t max_inputs, size_t output_count)
+      : input_names(max_inputs),
+        inputs(max_inputs),
+        output_names(output_count),
+        outputs(output_count) {}
+
+  SmallArray<const char*> input_names;
+  SmallArray<const OrtValue*> inputs;
+  size_t input_count = 0;
+  SmallArray<const char*> output_names;
+  // Null before the call; what it makes is the caller's to release.
+  SmallArray<OrtValue*> outputs;
+};
 
 Result<std::shared_ptr<OnnxSession>> OnnxSession::Create(std::shared_ptr<Library> library,
                                                          const ModelSource& source,
@@ -108,34 +125,26 @@ Result<std::vector<Value>> OnnxSession::RunChecked(const RunRequest& request) {
   const Signature& signature = info_.signatures[request.signature];
 
   std::vector<std::shared_ptr<void>> copies;
-  std::vector<ValueHandle> feeds;
-  std::vector<const OrtValue*> inputs;
-  std::vector<const char*> input_names;
-  feeds.reserve(request.feeds.size());
-  inputs.reserve(request.feeds.size());
-  input_names.reserve(request.feeds.size());
+  SmallArray<ValueHandle> feeds(request.feeds.size());
+  EngineCall call(request.feeds.size(), request.outputs.size());
   for (size_t i = 0; i < request.feeds.size(); ++i) {
     // An absent optional is an input that is not fed: the engine refuses a null,
     // and a value of its own without content crashes it.
     if (request.feeds[i].kind == Value::Kind::kNone) continue;
     const std::string& name = signature.inputs[request.inputs[i]].name;
-    feeds.emplace_back();
-    TENON_RETURN_IF_ERROR(MakeFeed(*library_, request.feeds[i], name, &copies, &feeds.back()));
-    inputs.push_back(feeds.back().get());
-    input_names.push_back(name.c_str());
+    TENON_RETURN_IF_ERROR(MakeFeed(*library_, request.feeds[i], name, &copies, &feeds[i]));
+    call.input_names[call.input_count] = name.c_str();
+    call.inputs[call.input_count++] = feeds[i].get();
   }
-  std::vector<const char*> output_names(request.outputs.size());
   for (size_t i = 0; i < request.outputs.size(); ++i) {
-    output_names[i] = signature.outputs[request.outputs[i]].name.c_str();
+    call.output_names[i] = signature.outputs[request.outputs[i]].name.c_str();
   }
 
-  std::vector<OrtValue*> raw_outputs(request.outputs.size(), nullptr);
-  std::vector<ValueHandle> handles;
-  handles.reserve(raw_outputs.size());
-  const Status status = CallEngine(input_names, inputs, output_names, request.cancel, &raw_outputs);
+  SmallArray<ValueHandle> handles(request.outputs.size());
+  const Status status = CallEngine(&call, request.cancel);
   // Owned before anything can return: a failed run may have made some of them.
-  for (OrtValue* output : raw_outputs) {
-    handles.emplace_back(output, Releaser<&Api::ReleaseValue>{&api});
+  for (size_t i = 0; i < handles.size(); ++i) {
+    handles[i] = ValueHandle(call.outputs[i], Releaser<&Api::ReleaseValue>{&api});
   }
   TENON_RETURN_IF_ERROR(status);
 
@@ -155,17 +164,14 @@ Result<std::vector<Value>> OnnxSession::RunChecked(const RunRequest& request) {
   return outputs;
 }
 
-Status OnnxSession::CallEngine(const std::vector<const char*>& input_names,
-                               const std::vector<const OrtValue*>& inputs,
-                               const std::vector<const char*>& output_names, CancelToken* cancel,
-                               std::vector<OrtValue*>* outputs) {
+Status OnnxSession::CallEngine(EngineCall* call, CancelToken* cancel) {
   const Api& api = library_->api();
   const auto run = [&](const OrtRunOptions* options) {
-    return TakeStatus(
-        api,
-        api.Run(session_.get(), options, input_names.data(), inputs.data(), inputs.size(),
-                output_names.data(), output_names.size(), outputs->data()),
-        StatusCode::kRun);
+    return TakeStatus(api,
+                      api.Run(session_.get(), options, call->input_names.data(),
+                              call->inputs.data(), call->input_count, call->output_names.data(),
+                              call->output_names.size(), call->outputs.data()),
+                      StatusCode::kRun);
   };
   if (cancel == nullptr) return run(nullptr);
 

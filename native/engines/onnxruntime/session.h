@@ -34,12 +34,9 @@ class OnnxSession : public Session {
 
   Status Load(const ModelSource& source, const SessionOptions& options, CancelToken* cancel);
   Result<std::vector<Value>> RunChecked(const RunRequest& request);
-  // The engine's own call; `outputs` holds one null for each name, and takes
-  // what the engine made. `cancel` may be null.
-  Status CallEngine(const std::vector<const char*>& input_names,
-                    const std::vector<const OrtValue*>& inputs,
-                    const std::vector<const char*>& output_names, CancelToken* cancel,
-                    std::vector<OrtValue*>* outputs);
+  struct EngineCall;
+  // Calls the engine, stoppable by `cancel`, which may be null.
+  Status CallEngine(EngineCall* call, CancelToken* cancel);
 
   // The members are destroyed from the last to the first: the engine's session
   // goes before the model's bytes, which it may still refer to, and before the

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/shape.h"
+#include "engines/onnxruntime/small_array.h"
 #include "engines/onnxruntime/status.h"
 #include "platform/aligned_memory.h"
 
@@ -269,19 +270,28 @@ struct MemoryRange {
   Tensor* output;
 };
 
-// `AnyValue` is Value for an output, const Value for a feed.
+size_t CountTensors(const Value& value) {
+  if (value.kind == Value::Kind::kTensor) return 1;
+  size_t count = 0;
+  for (const Value& item : value.items) count += CountTensors(item);
+  return count;
+}
+
+// Writes the ranges of the value's tensors from `next` on; returns where it
+// ended. `AnyValue` is Value for an output, const Value for a feed.
 template <typename AnyValue>
-void AddRanges(AnyValue& value, std::vector<MemoryRange>* ranges) {
+MemoryRange* AddRanges(AnyValue& value, MemoryRange* next) {
   if (value.kind == Value::Kind::kTensor) {
     auto& tensor = value.tensor;
-    if (tensor.byte_length == 0) return;
+    if (tensor.byte_length == 0) return next;
     const uintptr_t begin = reinterpret_cast<uintptr_t>(tensor.data);
     Tensor* output = nullptr;
     if constexpr (!std::is_const_v<AnyValue>) output = &tensor;
-    ranges->push_back({begin, begin + tensor.byte_length, output});
-    return;
+    *next = {begin, begin + tensor.byte_length, output};
+    return next + 1;
   }
-  for (auto& item : value.items) AddRanges<AnyValue>(item, ranges);
+  for (auto& item : value.items) next = AddRanges<AnyValue>(item, next);
+  return next;
 }
 
 Status MoveToOwnMemory(Tensor* tensor) {
@@ -373,25 +383,29 @@ Result<Value> TakeOutput(const Library& library, ValueHandle handle, const std::
 }
 
 Status SeparateOutputs(const std::vector<Value>& feeds, std::vector<Value>* outputs) {
-  std::vector<MemoryRange> ranges;
-  ranges.reserve(feeds.size() + outputs->size());
-  for (const Value& feed : feeds) AddRanges<const Value>(feed, &ranges);
-  for (Value& output : *outputs) AddRanges<Value>(output, &ranges);
-  std::sort(ranges.begin(), ranges.end(),
+  size_t count = 0;
+  for (const Value& feed : feeds) count += CountTensors(feed);
+  for (const Value& output : *outputs) count += CountTensors(output);
+  SmallArray<MemoryRange> ranges(count);
+  MemoryRange* end = ranges.begin();
+  for (const Value& feed : feeds) end = AddRanges<const Value>(feed, end);
+  for (Value& output : *outputs) end = AddRanges<Value>(output, end);
+  std::sort(ranges.begin(), end,
             [](const MemoryRange& a, const MemoryRange& b) { return a.begin < b.begin; });
   // Ranges that touch one another, directly or through a third, form a group;
   // every output in a group of more than one is copied.
-  for (size_t first = 0; first < ranges.size();) {
-    uintptr_t end = ranges[first].end;
-    size_t next = first + 1;
-    while (next < ranges.size() && ranges[next].begin < end)
-      end = std::max(end, ranges[next++].end);
-    if (next - first > 1) {
-      for (size_t i = first; i < next; ++i) {
-        if (ranges[i].output != nullptr) TENON_RETURN_IF_ERROR(MoveToOwnMemory(ranges[i].output));
+  for (MemoryRange* first = ranges.begin(); first != end;) {
+    uintptr_t group_end = first->end;
+    MemoryRange* next = first + 1;
+    for (; next != end && next->begin < group_end; ++next) {
+      group_end = std::max(group_end, next->end);
+    }
+    const bool shared = next - first > 1;
+    for (; first != next; ++first) {
+      if (shared && first->output != nullptr) {
+        TENON_RETURN_IF_ERROR(MoveToOwnMemory(first->output));
       }
     }
-    first = next;
   }
   return {};
 }
