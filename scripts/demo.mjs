@@ -2,15 +2,15 @@
 // and run with the same two calls, classify images of handwritten digits.
 //
 //   npm run demo
+//
+// which first makes sure that both engines are there and says which it uses.
 
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { PNG } from 'pngjs';
-import { engines, load, Tensor } from 'tenon';
-
-import { ensureEngines } from './ensure-engines.mjs';
+import { load, Tensor } from 'tenon';
 
 const fixtures = fileURLToPath(new URL('../test/fixtures/', import.meta.url));
 const digits = path.join(fixtures, 'digits');
@@ -26,24 +26,28 @@ async function decode(file) {
   return { width, height, rgb };
 }
 
-/** The mean colour of each cell of a size × size grid laid over the image. */
+/** The image at size × size, each pixel interpolated linearly between its four neighbours. */
 function resize({ width, height, rgb }, size) {
+  const at = (x, y, c) => rgb[(y * width + x) * 3 + c];
   const out = new Float32Array(size * size * 3);
-  const counts = new Float32Array(size * size);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const cell = Math.floor((y * size) / height) * size + Math.floor((x * size) / width);
-      counts[cell]++;
-      for (let c = 0; c < 3; c++) out[cell * 3 + c] += rgb[(y * width + x) * 3 + c];
+  for (let i = 0; i < size * size; i++) {
+    const x = Math.max(0, (((i % size) + 0.5) * width) / size - 0.5);
+    const y = Math.max(0, ((Math.floor(i / size) + 0.5) * height) / size - 0.5);
+    const [left, top] = [Math.floor(x), Math.floor(y)];
+    const [right, bottom] = [Math.min(left + 1, width - 1), Math.min(top + 1, height - 1)];
+    for (let c = 0; c < 3; c++) {
+      const upper = at(left, top, c) * (1 - x + left) + at(right, top, c) * (x - left);
+      const lower = at(left, bottom, c) * (1 - x + left) + at(right, bottom, c) * (x - left);
+      out[i * 3 + c] = upper * (1 - y + top) + lower * (y - top);
     }
   }
-  return out.map((sum, i) => sum / counts[Math.floor(i / 3)]);
+  return out;
 }
 
-/** Ink in 0..1: how far each pixel is from the paper, whose colour the corners show. */
+/** Ink in 0..1: how far each pixel is from the paper, whose colour most of the sides show. */
 function ink(rgb, size) {
-  const corners = [0, size - 1, size * (size - 1), size * size - 1];
-  const paper = [0, 1, 2].map((c) => corners.reduce((sum, i) => sum + rgb[i * 3 + c], 0) / 4);
+  const sides = Array.from({ length: 2 * size }, (_, i) => (i >> 1) * size + (i % 2) * (size - 1));
+  const paper = [0, 1, 2].map((c) => sides.map((i) => rgb[i * 3 + c]).sort((a, b) => a - b)[size]);
   const distance = Float32Array.from({ length: size * size }, (_, i) =>
     Math.hypot(...paper.map((value, c) => rgb[i * 3 + c] - value)),
   );
@@ -79,13 +83,6 @@ async function classify(name, images) {
 }
 
 const percent = (part, whole) => `${((100 * part) / whole).toFixed(1)} %`;
-
-await ensureEngines();
-
-console.log('\nEngines');
-for (const engine of await engines.list()) {
-  console.log(`  ${engine.name} ${engine.version}  (${engine.foundBy})  ${engine.library}`);
-}
 
 const names = (await readdir(path.join(digits, 'png'))).sort();
 const truth = names.map((name) => Number(name.match(/_(\d)\.png$/)[1]));
