@@ -3,11 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
 #include "core/shape.h"
+#include "core/status.h"
 
 namespace tenon {
 
@@ -49,14 +52,37 @@ struct Tensor {
   std::shared_ptr<const StringTable> strings;
 };
 
-// What a model takes or gives: a tensor; a sequence (items, of any length); a
-// map (items[0] the keys, items[1] the values); or none, an absent optional.
+// A tensor that stays where its engine made it: in host memory the engine owns,
+// or on a device. It does not change, may be fed to any session of that engine
+// and any number of runs at once, and outlives its session.
+class EngineTensor {
+ public:
+  virtual ~EngineTensor() = default;
+  EngineTensor(const EngineTensor&) = delete;
+  EngineTensor& operator=(const EngineTensor&) = delete;
+
+  virtual DType dtype() const = 0;
+  virtual const Shape& shape() const = 0;
+  virtual size_t byte_length() const = 0;
+  // Where it is: "cpu", or the engine's name for the device.
+  virtual const std::string& device() const = 0;
+  // A copy in host memory, exclusively the caller's. May wait for the device.
+  virtual Result<Tensor> ToHost() const = 0;
+
+ protected:
+  EngineTensor() = default;
+};
+
+// What a model takes or gives: a tensor; a tensor that stays in the engine; a
+// sequence (items, of any length); a map (items[0] the keys, items[1] the
+// values); or none, an absent optional.
 struct Value {
-  enum class Kind : uint8_t { kNone, kTensor, kSequence, kMap };
+  enum class Kind : uint8_t { kNone, kTensor, kSequence, kMap, kEngineTensor };
 
   Kind kind = Kind::kNone;
   Tensor tensor;
   std::vector<Value> items;
+  std::shared_ptr<const EngineTensor> engine_tensor;
 
   static Value Of(Tensor tensor) {
     Value value;

@@ -34,10 +34,17 @@ Status CheckTensor(const Tensor& tensor, const std::string& name) {
 
 Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name);
 
+Status CheckDType(DType dtype, const ValueSpec& spec, const std::string& name) {
+  if (dtype == spec.dtype) return {};
+  return {StatusCode::kDType, "expected dtype " + std::string(DTypeName(spec.dtype)) + " for \"" +
+                                  name + "\", received " + std::string(DTypeName(dtype))};
+}
+
 Status CheckKind(const Value& value, Value::Kind kind, const char* expected,
                  const std::string& name) {
   if (value.kind == kind) return {};
-  static constexpr const char* kNames[] = {"none", "a tensor", "a sequence", "a map"};
+  static constexpr const char* kNames[] = {"none", "a tensor", "a sequence", "a map",
+                                           "a tensor of the engine"};
   return {StatusCode::kDType, std::string("expected ") + expected + " for \"" + name +
                                   "\", received " + kNames[static_cast<size_t>(value.kind)]};
 }
@@ -45,12 +52,11 @@ Status CheckKind(const Value& value, Value::Kind kind, const char* expected,
 Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name) {
   switch (spec.kind) {
     case ValueSpec::Kind::kTensor:
-      TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kTensor, "a tensor", name));
-      if (value.tensor.dtype != spec.dtype) {
-        return {StatusCode::kDType, "expected dtype " + std::string(DTypeName(spec.dtype)) +
-                                        " for \"" + name + "\", received " +
-                                        std::string(DTypeName(value.tensor.dtype))};
+      if (value.kind == Value::Kind::kEngineTensor) {
+        return CheckDType(value.engine_tensor->dtype(), spec, name);
       }
+      TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kTensor, "a tensor", name));
+      TENON_RETURN_IF_ERROR(CheckDType(value.tensor.dtype, spec, name));
       return CheckTensor(value.tensor, name);
     case ValueSpec::Kind::kSequence:
       TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kSequence, "a sequence", name));
@@ -87,6 +93,32 @@ Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& 
   }
   return {StatusCode::kUnsupported, "expected a tensor, sequence, map or optional for \"" + name +
                                         "\": sparse and opaque inputs cannot be fed"};
+}
+
+Status CheckTargets(const Signature& signature, const RunRequest& request) {
+  if (request.targets.empty()) return {};
+  if (request.targets.size() != request.outputs.size()) {
+    return {StatusCode::kInternal, "expected one target for each output"};
+  }
+  for (size_t i = 0; i < request.targets.size(); ++i) {
+    const OutputTarget& target = request.targets[i];
+    if (target.kind == OutputTarget::Kind::kHost) continue;
+    const ValueSpec& spec = signature.outputs[request.outputs[i]];
+    if (spec.kind != ValueSpec::Kind::kTensor) {
+      return {StatusCode::kUnsupported, "expected a tensor as output \"" + spec.name +
+                                            "\" to be kept in the engine or preallocated"};
+    }
+    if (target.kind == OutputTarget::Kind::kEngine) continue;
+    if (spec.dtype == DType::kString) {
+      return {StatusCode::kUnsupported,
+              "expected an output of fixed size to be preallocated, "
+              "received \"" +
+                  spec.name + "\" of strings"};
+    }
+    TENON_RETURN_IF_ERROR(CheckDType(target.into.dtype, spec, spec.name));
+    TENON_RETURN_IF_ERROR(CheckTensor(target.into, spec.name));
+  }
+  return {};
 }
 
 }  // namespace
@@ -126,7 +158,7 @@ Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
                                               ", received " + std::to_string(output)};
     }
   }
-  return {};
+  return CheckTargets(signature, request);
 }
 
 }  // namespace tenon

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/cancel.h"
@@ -10,14 +12,41 @@
 
 namespace tenon {
 
+// Where an output goes.
+struct OutputTarget {
+  enum class Kind : uint8_t {
+    kHost,    // into host memory of its own
+    kEngine,  // nowhere: it stays in the engine, as an EngineTensor
+    kInto,    // into `into`, whose dtype and shape it must have
+  };
+  Kind kind = Kind::kHost;
+  Tensor into;
+};
+
 // One call of a model. Everything in it is owned by the caller and outlives the
 // call; the memory of a feed must not change while the run lasts.
 struct RunRequest {
-  size_t signature = 0;         // index into ModelInfo::signatures
-  std::vector<size_t> inputs;   // which inputs are fed: indices into the signature's inputs
-  std::vector<Value> feeds;     // one for each of `inputs`
-  std::vector<size_t> outputs;  // which outputs to compute, in this order
+  size_t signature = 0;               // index into ModelInfo::signatures
+  std::vector<size_t> inputs;         // which inputs are fed: indices into the signature's inputs
+  std::vector<Value> feeds;           // one for each of `inputs`
+  std::vector<size_t> outputs;        // which outputs to compute, in this order
+  std::vector<OutputTarget> targets;  // one for each of `outputs`; empty: all go to host memory
   CancelToken* cancel = nullptr;
+};
+
+// A call whose names, checks, values and buffers are settled once, see Session::Bind.
+// One run at a time; feeds are read and outputs written in place at each.
+class BoundRun {
+ public:
+  virtual ~BoundRun() = default;
+  BoundRun(const BoundRun&) = delete;
+  BoundRun& operator=(const BoundRun&) = delete;
+
+  // Blocks. `cancel` may be null.
+  virtual Status Run(CancelToken* cancel) = 0;
+
+ protected:
+  BoundRun() = default;
 };
 
 // A loaded model. The contract of both engines.
@@ -36,16 +65,23 @@ class Session {
   virtual const ModelInfo& info() const = 0;
 
   // Outputs come in the order of request.outputs, each with its own memory
-  // (see Tensor::exclusive).
+  // (see Tensor::exclusive). An output that went into a target's tensor comes
+  // back as that tensor. Fails with kShape where an output does not have the
+  // shape of the tensor it was to go into.
   virtual Result<std::vector<Value>> Run(const RunRequest& request) = 0;
+
+  // The call of `request`, every output of which has a target kInto, to be made
+  // many times. Keeps the memory of feeds and targets; their contents may change
+  // between runs, and an EngineTensor is fed as it is.
+  virtual Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) = 0;
 
  protected:
   Session() = default;
 };
 
 // The checks both engines need before they touch a request: indices in range,
-// one feed an input, dtypes equal to the declared ones, byte lengths and string
-// counts that fit the shapes, no null data. Shapes are not compared with the
+// one feed an input, as many targets as outputs or none, dtypes equal to the declared ones, byte
+// lengths and string counts that fit the shapes, no null data. Shapes are not compared with the
 // declared ones.
 Status CheckRequest(const ModelInfo& info, const RunRequest& request);
 
