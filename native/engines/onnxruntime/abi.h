@@ -33,10 +33,13 @@ struct OrtCUDAProviderOptionsV2;
 struct OrtEnv;
 struct OrtEpDevice;
 struct OrtHardwareDevice;
+struct OrtKeyValuePairs;
+struct OrtLoraAdapter;
 struct OrtMapTypeInfo;
 struct OrtMemoryInfo;
 struct OrtModelMetadata;
 struct OrtOptionalTypeInfo;
+struct OrtPrepackedWeightsContainer;
 struct OrtRunOptions;
 struct OrtSequenceTypeInfo;
 struct OrtSession;
@@ -45,6 +48,7 @@ struct OrtStatus;
 struct OrtSyncStream;
 struct OrtTensorRTProviderOptionsV2;
 struct OrtTensorTypeAndShapeInfo;
+struct OrtThreadingOptions;
 struct OrtTypeInfo;
 struct OrtValue;
 
@@ -80,6 +84,11 @@ enum OrtHardwareDeviceType : int { kOrtHardwareCpu = 0, kOrtHardwareGpu = 1, kOr
 // An element type as ONNX numbers it; tensor.h maps it to a DType.
 using OrtElementType = int;
 
+// Called by the engine on any of its threads.
+using OrtLoggingFunction = void(TENON_ORT_CALL*)(void* param, int severity, const char* category,
+                                                 const char* log_id, const char* location,
+                                                 const char* message);
+
 struct OrtApiBase {
   const void*(TENON_ORT_CALL* GetApi)(uint32_t version);
   const char*(TENON_ORT_CALL* GetVersionString)();
@@ -90,6 +99,8 @@ struct OrtApiBase {
   F(GetErrorCode, 1, 0, OrtErrorCode, (const OrtStatus*))                                          \
   F(GetErrorMessage, 2, 0, const char*, (const OrtStatus*))                                        \
   F(CreateEnv, 3, 0, OrtStatus*, (int severity, const char* log_id, OrtEnv**))                     \
+  F(CreateEnvWithCustomLogger, 4, 0, OrtStatus*,                                                   \
+    (OrtLoggingFunction, void* param, int severity, const char* log_id, OrtEnv**))                 \
   F(DisableTelemetryEvents, 6, 0, OrtStatus*, (const OrtEnv*))                                     \
   F(CreateSession, 7, 0, OrtStatus*,                                                               \
     (const OrtEnv*, const OrtPathChar* path, const OrtSessionOptions*, OrtSession**))              \
@@ -101,10 +112,15 @@ struct OrtApiBase {
      const OrtValue* const* inputs, size_t input_count, const char* const* output_names,           \
      size_t output_count, OrtValue** outputs))                                                     \
   F(CreateSessionOptions, 10, 0, OrtStatus*, (OrtSessionOptions**))                                \
+  F(SetOptimizedModelFilePath, 11, 0, OrtStatus*, (OrtSessionOptions*, const OrtPathChar*))        \
   F(SetSessionExecutionMode, 13, 0, OrtStatus*, (OrtSessionOptions*, OrtExecutionMode))            \
+  F(EnableProfiling, 14, 0, OrtStatus*, (OrtSessionOptions*, const OrtPathChar* file_prefix))      \
   F(DisableMemPattern, 17, 0, OrtStatus*, (OrtSessionOptions*))                                    \
   F(EnableCpuMemArena, 18, 0, OrtStatus*, (OrtSessionOptions*))                                    \
   F(DisableCpuMemArena, 19, 0, OrtStatus*, (OrtSessionOptions*))                                   \
+  F(SetSessionLogId, 20, 0, OrtStatus*, (OrtSessionOptions*, const char*))                         \
+  F(SetSessionLogVerbosityLevel, 21, 0, OrtStatus*, (OrtSessionOptions*, int))                     \
+  F(SetSessionLogSeverityLevel, 22, 0, OrtStatus*, (OrtSessionOptions*, int))                      \
   F(SetSessionGraphOptimizationLevel, 23, 0, OrtStatus*, (OrtSessionOptions*, int level))          \
   F(SetIntraOpNumThreads, 24, 0, OrtStatus*, (OrtSessionOptions*, int))                            \
   F(SetInterOpNumThreads, 25, 0, OrtStatus*, (OrtSessionOptions*, int))                            \
@@ -145,6 +161,8 @@ struct OrtApiBase {
   F(MemoryInfoGetMemType, 73, 0, OrtStatus*, (const OrtMemoryInfo*, OrtMemType*))                  \
   F(AllocatorFree, 76, 0, OrtStatus*, (OrtAllocator*, void*))                                      \
   F(GetAllocatorWithDefaultOptions, 78, 0, OrtStatus*, (OrtAllocator**))                           \
+  F(AddFreeDimensionOverride, 79, 0, OrtStatus*,                                                   \
+    (OrtSessionOptions*, const char* denotation, int64_t))                                         \
   F(GetValue, 80, 0, OrtStatus*, (const OrtValue*, int index, OrtAllocator*, OrtValue**))          \
   F(GetValueCount, 81, 0, OrtStatus*, (const OrtValue*, size_t*))                                  \
   F(CreateValue, 82, 0, OrtStatus*,                                                                \
@@ -163,6 +181,7 @@ struct OrtApiBase {
   F(GetMapKeyType, 105, 2, OrtStatus*, (const OrtMapTypeInfo*, OrtElementType*))                   \
   F(GetMapValueType, 106, 2, OrtStatus*, (const OrtMapTypeInfo*, OrtTypeInfo**))                   \
   F(GetSequenceElementType, 107, 2, OrtStatus*, (const OrtSequenceTypeInfo*, OrtTypeInfo**))       \
+  F(SessionEndProfiling, 110, 2, OrtStatus*, (OrtSession*, OrtAllocator*, char**))                 \
   F(SessionGetModelMetadata, 111, 2, OrtStatus*, (const OrtSession*, OrtModelMetadata**))          \
   F(ModelMetadataGetProducerName, 112, 2, OrtStatus*,                                              \
     (const OrtModelMetadata*, OrtAllocator*, char**))                                              \
@@ -175,6 +194,11 @@ struct OrtApiBase {
     (const OrtModelMetadata*, OrtAllocator*, const char* key, char**))                             \
   F(ModelMetadataGetVersion, 117, 2, OrtStatus*, (const OrtModelMetadata*, int64_t*))              \
   F(ReleaseModelMetadata, 118, 2, void, (OrtModelMetadata*))                                       \
+  F(CreateEnvWithGlobalThreadPools, 119, 3, OrtStatus*,                                            \
+    (int severity, const char* log_id, const OrtThreadingOptions*, OrtEnv**))                      \
+  F(DisablePerSessionThreads, 120, 3, OrtStatus*, (OrtSessionOptions*))                            \
+  F(CreateThreadingOptions, 121, 3, OrtStatus*, (OrtThreadingOptions**))                           \
+  F(ReleaseThreadingOptions, 122, 3, void, (OrtThreadingOptions*))                                 \
   F(ModelMetadataGetCustomMetadataMapKeys, 123, 3, OrtStatus*,                                     \
     (const OrtModelMetadata*, OrtAllocator*, char*** keys, int64_t* count))                        \
   F(AddFreeDimensionOverrideByName, 124, 3, OrtStatus*,                                            \
@@ -183,8 +207,25 @@ struct OrtApiBase {
   F(ReleaseAvailableProviders, 126, 4, OrtStatus*, (char** names, int count))                      \
   F(AddSessionConfigEntry, 130, 5, OrtStatus*,                                                     \
     (OrtSessionOptions*, const char* key, const char* value))                                      \
+  F(SetGlobalIntraOpNumThreads, 147, 5, OrtStatus*, (OrtThreadingOptions*, int))                   \
+  F(SetGlobalInterOpNumThreads, 148, 5, OrtStatus*, (OrtThreadingOptions*, int))                   \
+  F(SetGlobalSpinControl, 149, 5, OrtStatus*, (OrtThreadingOptions*, int))                         \
+  F(AddInitializer, 150, 6, OrtStatus*, (OrtSessionOptions*, const char* name, const OrtValue*))   \
+  F(CreateEnvWithCustomLoggerAndGlobalThreadPools, 151, 6, OrtStatus*,                             \
+    (OrtLoggingFunction, void* param, int severity, const char* log_id,                            \
+     const OrtThreadingOptions*, OrtEnv**))                                                        \
+  F(SetGlobalDenormalAsZero, 155, 6, OrtStatus*, (OrtThreadingOptions*))                           \
   F(ModelMetadataGetGraphDescription, 158, 7, OrtStatus*,                                          \
     (const OrtModelMetadata*, OrtAllocator*, char**))                                              \
+  F(AddRunConfigEntry, 165, 8, OrtStatus*, (OrtRunOptions*, const char* key, const char* value))   \
+  F(CreatePrepackedWeightsContainer, 166, 8, OrtStatus*, (OrtPrepackedWeightsContainer**))         \
+  F(ReleasePrepackedWeightsContainer, 167, 8, void, (OrtPrepackedWeightsContainer*))               \
+  F(CreateSessionWithPrepackedWeightsContainer, 168, 8, OrtStatus*,                                \
+    (const OrtEnv*, const OrtPathChar* path, const OrtSessionOptions*,                             \
+     OrtPrepackedWeightsContainer*, OrtSession**))                                                 \
+  F(CreateSessionFromArrayWithPrepackedWeightsContainer, 169, 8, OrtStatus*,                       \
+    (const OrtEnv*, const void* bytes, size_t byte_length, const OrtSessionOptions*,               \
+     OrtPrepackedWeightsContainer*, OrtSession**))                                                 \
   F(SessionOptionsAppendExecutionProvider_TensorRT_V2, 170, 9, OrtStatus*,                         \
     (OrtSessionOptions*, const OrtTensorRTProviderOptionsV2*))                                     \
   F(CreateTensorRTProviderOptions, 171, 9, OrtStatus*, (OrtTensorRTProviderOptionsV2**))           \
@@ -200,10 +241,13 @@ struct OrtApiBase {
   F(UpdateCUDAProviderOptions, 206, 11, OrtStatus*,                                                \
     (OrtCUDAProviderOptionsV2*, const char* const* keys, const char* const* values, size_t count)) \
   F(ReleaseCUDAProviderOptions, 208, 11, void, (OrtCUDAProviderOptionsV2*))                        \
+  F(AddExternalInitializers, 210, 12, OrtStatus*,                                                  \
+    (OrtSessionOptions*, const char* const* names, const OrtValue* const* values, size_t count))   \
   F(SessionOptionsAppendExecutionProvider, 216, 12, OrtStatus*,                                    \
     (OrtSessionOptions*, const char* name, const char* const* keys, const char* const* values,     \
      size_t count))                                                                                \
   F(MemoryInfoGetDeviceType, 225, 14, void, (const OrtMemoryInfo*, OrtMemoryDeviceType*))          \
+  F(SetGlobalIntraOpThreadAffinity, 227, 14, OrtStatus*, (OrtThreadingOptions*, const char*))      \
   F(RegisterCustomOpsLibrary_V2, 228, 14, OrtStatus*, (OrtSessionOptions*, const OrtPathChar*))    \
   F(CastTypeInfoToOptionalTypeInfo, 250, 15, OrtStatus*,                                           \
     (const OrtTypeInfo*, const OrtOptionalTypeInfo**))                                             \
@@ -211,11 +255,36 @@ struct OrtApiBase {
     (const OrtOptionalTypeInfo*, OrtTypeInfo**))                                                   \
   F(GetResizedStringTensorElementBuffer, 252, 15, OrtStatus*,                                      \
     (OrtValue*, size_t index, size_t byte_length, char** buffer))                                  \
+  F(SetDeterministicCompute, 273, 17, OrtStatus*, (OrtSessionOptions*, bool))                      \
+  F(AddExternalInitializersFromFilesInMemory, 279, 18, OrtStatus*,                                 \
+    (OrtSessionOptions*, const OrtPathChar* const* file_names, char* const* buffers,               \
+     const size_t* lengths, size_t count))                                                         \
+  F(CreateLoraAdapter, 280, 20, OrtStatus*,                                                        \
+    (const OrtPathChar* path, OrtAllocator*, OrtLoraAdapter**))                                    \
+  F(CreateLoraAdapterFromArray, 281, 20, OrtStatus*,                                               \
+    (const void* bytes, size_t byte_length, OrtAllocator*, OrtLoraAdapter**))                      \
+  F(ReleaseLoraAdapter, 282, 20, void, (OrtLoraAdapter*))                                          \
+  F(RunOptionsAddActiveLoraAdapter, 283, 20, OrtStatus*, (OrtRunOptions*, const OrtLoraAdapter*))  \
   F(SessionOptionsSetLoadCancellationFlag, 293, 22, OrtStatus*, (OrtSessionOptions*, bool))        \
+  F(GetKeyValuePairs, 298, 22, void,                                                               \
+    (const OrtKeyValuePairs*, const char* const** keys, const char* const** values,                \
+     size_t* count))                                                                               \
+  F(RegisterExecutionProviderLibrary, 301, 22, OrtStatus*,                                         \
+    (OrtEnv*, const char* name, const OrtPathChar* path))                                          \
   F(GetEpDevices, 303, 22, OrtStatus*,                                                             \
     (const OrtEnv*, const OrtEpDevice* const** devices, size_t* count))                            \
+  F(SessionOptionsAppendExecutionProvider_V2, 304, 22, OrtStatus*,                                 \
+    (OrtSessionOptions*, OrtEnv*, const OrtEpDevice* const* devices, size_t device_count,          \
+     const char* const* keys, const char* const* values, size_t count))                            \
   F(HardwareDevice_Type, 307, 22, OrtHardwareDeviceType, (const OrtHardwareDevice*))               \
+  F(HardwareDevice_VendorId, 308, 22, uint32_t, (const OrtHardwareDevice*))                        \
+  F(HardwareDevice_Vendor, 309, 22, const char*, (const OrtHardwareDevice*))                       \
+  F(HardwareDevice_DeviceId, 310, 22, uint32_t, (const OrtHardwareDevice*))                        \
+  F(HardwareDevice_Metadata, 311, 22, const OrtKeyValuePairs*, (const OrtHardwareDevice*))         \
   F(EpDevice_EpName, 312, 22, const char*, (const OrtEpDevice*))                                   \
+  F(EpDevice_EpVendor, 313, 22, const char*, (const OrtEpDevice*))                                 \
+  F(EpDevice_EpMetadata, 314, 22, const OrtKeyValuePairs*, (const OrtEpDevice*))                   \
+  F(EpDevice_EpOptions, 315, 22, const OrtKeyValuePairs*, (const OrtEpDevice*))                    \
   F(EpDevice_Device, 316, 22, const OrtHardwareDevice*, (const OrtEpDevice*))                      \
   F(GetTensorSizeInBytes, 318, 23, OrtStatus*, (const OrtValue*, size_t*))                         \
   F(CopyTensors, 386, 23, OrtStatus*,                                                              \
