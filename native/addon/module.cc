@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "addon/binding_wrap.h"
 #include "addon/errors.h"
 #include "addon/options.h"
 #include "addon/session_wrap.h"
@@ -11,6 +12,7 @@
 #include "addon/values.h"
 #include "platform/aligned_memory.h"
 #include "platform/cpu_quota.h"
+#include "runtime/memory_registry.h"
 
 namespace tenon::addon {
 namespace {
@@ -22,50 +24,47 @@ Napi::Object ArgumentObject(const Napi::CallbackInfo& info, size_t index) {
 
 // Loads on a background thread; `load` holds everything it needs.
 template <typename Load>
-Napi::Value LoadModel(Napi::Env env, Load load,
-                      Result<std::shared_ptr<Session>> (*create)(const Load&)) {
-  AddonState& state = AddonState::Of(env);
+Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline,
+                      Result<std::shared_ptr<Session>> (*create)(const Load&, CancelToken*)) {
   const PendingPromise pending(env);
-  const PoolOptions pool = load.pool;
-  auto task = [load = std::make_shared<Load>(std::move(load)), create, pool, pending]() mutable {
-    auto session = create(*load);
-    load.reset();
+  const HostOptions host_options{load.pool.lanes, load.pool.max_queue, allow_inline};
+  auto task = [load = std::make_shared<Load>(std::move(load)), create, host_options, pending] {
+    auto session = create(*load, nullptr);
     if (!session.ok()) {
-      pending.Settle([status = session.status()](Napi::Env settle_env) -> Napi::Value {
-        throw ToError(settle_env, status);
-      });
+      pending.Reject(session.status());
       return;
     }
-    auto host = std::make_shared<ModelHost>(std::move(session.value()), pool.lanes, pool.max_queue);
     pending.Settle(
-        [host](Napi::Env settle_env) -> Napi::Value { return SessionWrap::New(settle_env, host); });
+        [host = ModelHost::Create(std::move(session.value()), host_options)](
+            Napi::Env settle_env) -> Napi::Value { return SessionWrap::New(settle_env, host); });
   };
-  const Status submitted = state.background().Submit(std::move(task));
-  if (!submitted.ok()) {
-    pending.Settle(
-        [submitted](Napi::Env settle_env) -> Napi::Value { throw ToError(settle_env, submitted); });
-  }
+  const auto submitted = AddonState::Background().Submit(std::move(task));
+  if (!submitted.ok()) pending.Reject(submitted.status());
   return pending.promise();
 }
 
-Result<std::shared_ptr<Session>> CreateOnnx(const OnnxLoad& load) {
+Result<std::shared_ptr<Session>> CreateOnnx(const OnnxLoad& load, CancelToken* cancel) {
   auto engine = onnxruntime::Open(load.library, load.environment);
   if (!engine.ok()) return engine.status();
-  return onnxruntime::CreateSession(engine.value(), load.source, load.session, nullptr);
+  return onnxruntime::CreateSession(engine.value(), load.source, load.session, cancel);
 }
 
-Result<std::shared_ptr<Session>> CreateTensorFlow(const TensorFlowLoad& load) {
+Result<std::shared_ptr<Session>> CreateTensorFlow(const TensorFlowLoad& load, CancelToken*) {
   auto engine = tensorflow::Open(load.library);
   if (!engine.ok()) return engine.status();
   return tensorflow::CreateSession(engine.value(), load.source, load.session);
 }
 
+bool AllowInline(Napi::Object options) { return options.Get("allowInline").ToBoolean(); }
+
 Napi::Value LoadOnnx(const Napi::CallbackInfo& info) {
-  return LoadModel(info.Env(), ReadOnnxLoad(ArgumentObject(info, 0)), CreateOnnx);
+  const Napi::Object options = ArgumentObject(info, 0);
+  return LoadModel(info.Env(), ReadOnnxLoad(options), AllowInline(options), CreateOnnx);
 }
 
 Napi::Value LoadTensorFlow(const Napi::CallbackInfo& info) {
-  return LoadModel(info.Env(), ReadTensorFlowLoad(ArgumentObject(info, 0)), CreateTensorFlow);
+  const Napi::Object options = ArgumentObject(info, 0);
+  return LoadModel(info.Env(), ReadTensorFlowLoad(options), AllowInline(options), CreateTensorFlow);
 }
 
 Result<EngineDescription> Describe(const std::string& name, const std::string& library) {
@@ -84,7 +83,7 @@ Napi::Value DescribeEngine(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
   const std::string library = info[1].As<Napi::String>();
   const PendingPromise pending(env);
-  const Status submitted = AddonState::Of(env).background().Submit([name, library, pending] {
+  const auto submitted = AddonState::Background().Submit([name, library, pending] {
     pending.Settle([description = Describe(name, library)](Napi::Env settle_env) -> Napi::Value {
       ThrowIfError(settle_env, description.status());
       Napi::Object object = Napi::Object::New(settle_env);
@@ -96,11 +95,42 @@ Napi::Value DescribeEngine(const Napi::CallbackInfo& info) {
       return object;
     });
   });
-  if (!submitted.ok()) {
-    pending.Settle(
-        [submitted](Napi::Env settle_env) -> Napi::Value { throw ToError(settle_env, submitted); });
-  }
+  if (!submitted.ok()) pending.Reject(submitted.status());
   return pending.promise();
+}
+
+// Copies a tensor that stays in its engine to host memory, on a thread.
+Napi::Value ToHost(const Napi::CallbackInfo& info) {
+  if (!info[0].IsExternal()) ThrowInvalidArgument(info.Env(), "the handle of an engine tensor");
+  const PendingPromise pending(info.Env());
+  const auto submitted =
+      AddonState::Background().Submit([tensor = ReadEngineTensor(info[0]), pending] {
+        pending.Settle([copy = tensor->ToHost()](Napi::Env settle_env) -> Napi::Value {
+          ThrowIfError(settle_env, copy.status());
+          ByteCounts counts;
+          return WriteValue(settle_env, Value::Of(copy.value()), &counts);
+        });
+      });
+  if (!submitted.ok()) pending.Reject(submitted.status());
+  return pending.promise();
+}
+
+void ReleaseTensor(const Napi::CallbackInfo& info) {
+  if (!info[0].IsExternal()) ThrowInvalidArgument(info.Env(), "the handle of an engine tensor");
+  ReleaseEngineTensor(info[0]);
+}
+
+Napi::Value Attach(const Napi::CallbackInfo& info) {
+  return SessionWrap::Attach(info.Env(), info[0].As<Napi::Number>().Uint32Value());
+}
+
+// Memory of Tenon's own that JavaScript holds, in the whole process.
+Napi::Value Memory(const Napi::CallbackInfo& info) {
+  const MemoryRegistry::Totals totals = MemoryRegistry::Get().totals();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("buffers", static_cast<double>(totals.count));
+  object.Set("byteLength", static_cast<double>(totals.byte_length));
+  return object;
 }
 
 Napi::Value Alloc(const Napi::CallbackInfo& info) {
@@ -145,6 +175,7 @@ Napi::Array DTypeTable(Napi::Env env) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonState(env));
   AddonState::Of(env).session_constructor = Napi::Persistent(SessionWrap::Define(env));
+  AddonState::Of(env).binding_constructor = Napi::Persistent(BindingWrap::Define(env));
   exports.Set("version", TENON_VERSION);
   exports.Set("dtypes", DTypeTable(env));
   exports.Set("setErrorConstructor", Napi::Function::New(env, SetErrorConstructor));
@@ -154,6 +185,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));
   exports.Set("describeEngine", Napi::Function::New(env, DescribeEngine));
+  exports.Set("toHost", Napi::Function::New(env, ToHost));
+  exports.Set("releaseEngineTensor", Napi::Function::New(env, ReleaseTensor));
+  exports.Set("attach", Napi::Function::New(env, Attach));
+  exports.Set("memory", Napi::Function::New(env, Memory));
   exports.Set("loadOnnx", Napi::Function::New(env, LoadOnnx));
   exports.Set("loadTensorFlow", Napi::Function::New(env, LoadTensorFlow));
   return exports;

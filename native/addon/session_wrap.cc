@@ -1,85 +1,104 @@
 #include "addon/session_wrap.h"
 
-#include <optional>
+#include <chrono>
+#include <map>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "addon/binding_wrap.h"
 #include "addon/errors.h"
 #include "addon/options.h"
-#include "addon/state.h"
+#include "addon/request.h"
 #include "addon/values.h"
 
 namespace tenon::addon {
 namespace {
 
+using Clock = std::chrono::steady_clock;
 // Inside the class, Value would be Napi::Reference's.
-using Outputs = Result<std::vector<Value>>;
+using Outputs = std::vector<Value>;
 
-std::vector<size_t> ReadIndices(Napi::Env env, Napi::Value value) {
-  if (!value.IsArray()) ThrowInvalidArgument(env, "an array of indices");
-  const auto array = value.As<Napi::Array>();
-  std::vector<size_t> indices(array.Length());
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    uint32_t index = 0;
-    if (napi_get_value_uint32(env, array.Get(i), &index) != napi_ok) {
-      ThrowInvalidArgument(env, "an array of indices");
-    }
-    indices[i] = index;
+// Models that may be attached to, by the number of their share. Per process,
+// because that is what attaching is for. A share lasts as long as the session
+// that gave it.
+class Shares {
+ public:
+  static Shares& Get() {
+    static Shares& shares = *new Shares;
+    return shares;
   }
-  return indices;
+
+  uint32_t Add(const std::shared_ptr<ModelHost>& host) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    hosts_[++last_] = host;
+    return last_;
+  }
+  std::shared_ptr<ModelHost> Find(uint32_t number) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = hosts_.find(number);
+    return found == hosts_.end() ? nullptr : found->second.lock();
+  }
+  void Remove(uint32_t number) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    hosts_.erase(number);
+  }
+
+ private:
+  std::mutex mutex_;
+  uint32_t last_ = 0;
+  std::map<uint32_t, std::weak_ptr<ModelHost>> hosts_;
+};
+
+Napi::Value WriteOutputs(Napi::Env env, const std::vector<Value>& values, const RunRequest& request,
+                         ModelHost::Stats& stats) {
+  napi_value array;
+  napi_create_array_with_length(env, values.size(), &array);
+  for (uint32_t i = 0; i < values.size(); ++i) {
+    // An output that went into a given tensor is that tensor; its caller has it.
+    if (!request.targets.empty() && request.targets[i].kind == OutputTarget::Kind::kInto) continue;
+    napi_set_element(env, array, i, WriteValue(env, values[i], &stats.outputs));
+  }
+  return {env, array};
 }
 
-// (signature, inputs, feeds, outputs, …), as run and runSync take them.
-RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory) {
-  const Napi::Env env = info.Env();
-  RunRequest request;
-  uint32_t signature = 0;
-  if (napi_get_value_uint32(env, info[0], &signature) != napi_ok) {
-    ThrowInvalidArgument(env, "the index of a signature");
-  }
-  request.signature = signature;
-  request.inputs = ReadIndices(env, info[1]);
-  if (!info[2].IsArray()) ThrowInvalidArgument(env, "an array of feeds");
-  const auto feeds = info[2].As<Napi::Array>();
-  request.feeds.reserve(feeds.Length());
-  for (uint32_t i = 0; i < feeds.Length(); ++i) {
-    Napi::HandleScope scope(env);
-    request.feeds.push_back(ReadValue(feeds.Get(i), memory));
-  }
-  request.outputs = ReadIndices(env, info[3]);
-  return request;
+Napi::Object WriteHistogram(Napi::Env env, const Histogram& histogram) {
+  const Histogram::Summary summary = histogram.Summarize();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("count", static_cast<double>(summary.count));
+  object.Set("mean", summary.mean_micros);
+  object.Set("p50", summary.p50_micros);
+  object.Set("p90", summary.p90_micros);
+  object.Set("p99", summary.p99_micros);
+  object.Set("max", summary.max_micros);
+  return object;
 }
 
-Napi::Value WriteOutputs(Napi::Env env, const Outputs& outputs) {
-  ThrowIfError(env, outputs.status());
-  Napi::Array array = Napi::Array::New(env, outputs.value().size());
-  for (uint32_t i = 0; i < outputs.value().size(); ++i) {
-    array.Set(i, WriteValue(env, outputs.value()[i]));
-  }
-  return array;
+double Load(const std::atomic<uint64_t>& counter) {
+  return static_cast<double>(counter.load(std::memory_order_relaxed));
 }
 
 }  // namespace
 
-// One asynchronous run, from the call to its promise.
-struct SessionWrap::Job {
-  RunRequest request;
-  std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
-  std::optional<Outputs> outputs;
-};
+// One asynchronous call, from the call to its promise.
+struct SessionWrap::Job : InFlight {
+  explicit Job(Napi::Env env) : promise(env) {}
 
-class PendingClose {
- public:
-  explicit PendingClose(Napi::Env env) : promise(env) {}
   PendingPromise promise;
+  uint64_t number = 0;
+  Clock::time_point submitted;
+  Call call;
+  Status status;
 };
 
 Napi::Function SessionWrap::Define(Napi::Env env) {
   return DefineClass(
       env, "NativeSession",
       {InstanceMethod("run", &SessionWrap::Run), InstanceMethod("runSync", &SessionWrap::RunSync),
-       InstanceMethod("cancel", &SessionWrap::Cancel),
+       InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
+       InstanceMethod("cancelAll", &SessionWrap::CancelAll),
+       InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("share", &SessionWrap::Share),
        InstanceMethod("close", &SessionWrap::Close)});
 }
 
@@ -88,16 +107,27 @@ Napi::Object SessionWrap::New(Napi::Env env, std::shared_ptr<ModelHost> host) {
   return AddonState::Of(env).session_constructor.New({external});
 }
 
+Napi::Object SessionWrap::Attach(Napi::Env env, uint32_t number) {
+  std::shared_ptr<ModelHost> host = Shares::Get().Find(number);
+  if (host == nullptr) {
+    throw ToError(env, {StatusCode::kModelClosed,
+                        "expected the handle of an open model, received one that was closed"});
+  }
+  return New(env, std::move(host));
+}
+
 SessionWrap::SessionWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   if (!info[0].IsExternal()) ThrowInvalidArgument(info.Env(), "a session made by a load");
   host_ = std::move(*info[0].As<Napi::External<std::shared_ptr<ModelHost>>>().Data());
-  AddonState::Of(info.Env()).AddHost(host_);
   info.This().As<Napi::Object>().Set("info", WriteModelInfo(info.Env(), host_->info()));
 }
 
 SessionWrap::~SessionWrap() {
-  // Collected without close. A run under way holds a reference, so there is none.
-  if (host_ != nullptr) AddonState::Of(Env()).ReleaseHost(std::move(host_), [] {});
+  Unshare();
+  if (host_ == nullptr) return;
+  // Collected without close, or at the environment's end. What the engine does
+  // at a session's end may take long: not here.
+  (void)AddonState::Background().Submit([host = std::move(host_)]() mutable { host.reset(); });
 }
 
 const std::shared_ptr<ModelHost>& SessionWrap::OpenHost(Napi::Env env) const {
@@ -110,74 +140,194 @@ const std::shared_ptr<ModelHost>& SessionWrap::OpenHost(Napi::Env env) const {
 Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<ModelHost>& host = OpenHost(env);
-  if (running_ >= host->capacity()) {
+  ModelHost::Stats& stats = host->stats();
+  AddonState& state = AddonState::Of(env);
+  if (host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
+    const auto started = Clock::now();
+    const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, &stats);
+    const auto outputs = host->Run(request);
+    stats.inline_runs.fetch_add(1, std::memory_order_relaxed);
+    state.NoteInline(Clock::now() - started);
+    ThrowIfError(env, outputs.status());
+    return WriteOutputs(env, outputs.value(), request, stats);
+  }
+
+  struct Exchange {
+    RunRequest request;
+    Outputs outputs;
+  };
+  const RunSettings settings = ReadSettings(info);
+  auto exchange = std::make_shared<Exchange>();
+  exchange->request =
+      ReadRequest(info, settings.borrow ? FeedMemory::kBorrowed : FeedMemory::kOwned, &stats);
+  ModelHost* const runner = host.get();
+  // Where buffers are borrowed, what holds them stays until the promise settles.
+  std::shared_ptr<Napi::ObjectReference> held;
+  if (settings.borrow) {
+    held = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[2].As<Napi::Object>()));
+  }
+  Call call;
+  call.ticket = settings.ticket;
+  call.priority = settings.priority;
+  call.work = [exchange, runner](CancelToken* cancel) -> Status {
+    exchange->request.cancel = cancel;
+    auto outputs = runner->Run(exchange->request);
+    // Feeds go here, not on the event loop.
+    exchange->request.feeds.clear();
+    if (!outputs.ok()) return outputs.status();
+    exchange->outputs = std::move(outputs.value());
+    return {};
+  };
+  call.result = [exchange, runner, held](Napi::Env settle_env) {
+    return WriteOutputs(settle_env, exchange->outputs, exchange->request, runner->stats());
+  };
+  return Submit(env, std::move(call));
+}
+
+Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
+  const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, &host->stats());
+  const auto outputs = host->Run(request);
+  ThrowIfError(info.Env(), outputs.status());
+  return WriteOutputs(info.Env(), outputs.value(), request, host->stats());
+}
+
+Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
+  const RunRequest request = ReadRequest(info, FeedMemory::kOwned, &host->stats());
+  auto bound = host->session().Bind(request);
+  ThrowIfError(info.Env(), bound.status());
+  return BindingWrap::New(info.Env(), Value(), std::move(bound.value()), request.signature);
+}
+
+Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {
+  const std::shared_ptr<ModelHost>& host = OpenHost(env);
+  if (jobs_.size() >= host->capacity()) {
     throw ToError(env, {StatusCode::kQueueFull,
                         "expected at most " + std::to_string(host->capacity()) +
                             " runs of the model at a time (pool.lanes and pool.maxQueue), "
                             "received one more"});
   }
-  auto job = std::make_shared<Job>();
-  job->request = ReadRequest(info, FeedMemory::kOwned);
-  const uint32_t ticket = info[4].As<Napi::Number>().Uint32Value();
-  if (ticket != 0) job->request.cancel = job->cancel.get();
-
-  // The host outlives the task: the wrap holds it while running_ is not 0, and
-  // the end of the environment joins the lanes before it lets go.
-  ModelHost* const runner = host.get();
-  const PendingPromise pending(env);
-  const Status submitted = host->Submit(job->cancel, [this, job, runner, ticket, pending] {
-    job->outputs.emplace(job->cancel->cancelled()
-                             ? Outputs(Status(StatusCode::kAborted, "the run was stopped"))
-                             : runner->Run(job->request));
-    // Feeds go here, not on the event loop.
-    job->request.feeds.clear();
-    pending.Settle([this, job, ticket](Napi::Env settle_env) {
-      EndRun(ticket);
-      return WriteOutputs(settle_env, *job->outputs);
-    });
-  });
-  if (!submitted.ok()) {
-    pending.Settle(
-        [submitted](Napi::Env settle_env) -> Napi::Value { throw ToError(settle_env, submitted); });
-    return pending.promise();
+  auto job = std::make_shared<Job>(env);
+  job->host = host;
+  job->number = ++submitted_;
+  job->submitted = Clock::now();
+  job->call = std::move(call);
+  const auto queued = host->executor().Submit(
+      [this, job] {
+        job->host->stats().queue_time.Add(
+            static_cast<uint64_t>((Clock::now() - job->submitted) / std::chrono::nanoseconds(1)));
+        job->status = job->cancel.cancelled()
+                          ? Status(StatusCode::kAborted, "the run was stopped before it began")
+                          : job->call.work(&job->cancel);
+        job->call.work = nullptr;
+        Settle(job);
+      },
+      job->call.priority);
+  const Napi::Promise promise = job->promise.promise();
+  if (!queued.ok()) {
+    job->promise.Reject(queued.status());
+    if (job->call.ended) job->call.ended();
+    return promise;
   }
-  if (ticket != 0) tickets_[ticket] = job->cancel;
-  if (running_++ == 0) Ref();
-  return pending.promise();
+  job->queued = queued.value();
+  AddonState::Of(env).Add(job);
+  if (job->call.ticket != 0) tickets_[job->call.ticket] = job->number;
+  jobs_[job->number] = job;
+  if (jobs_.size() == 1) Ref();
+  return promise;
 }
 
-Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
-  const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed);
-  return WriteOutputs(info.Env(), host->Run(request));
+void SessionWrap::Settle(const std::shared_ptr<Job>& job) {
+  job->promise.Settle([this, job](Napi::Env env) {
+    struct AtEnd {
+      SessionWrap* wrap;
+      const std::shared_ptr<Job>& job;
+      ~AtEnd() { wrap->EndRun(job); }
+    } const at_end{this, job};
+    ThrowIfError(env, job->status);
+    return job->call.result(env);
+  });
+}
+
+void SessionWrap::Stop(const std::shared_ptr<Job>& job) {
+  if (!job->InFlight::Stop()) return;
+  // It left the queue, so nobody else settles it.
+  job->host->stats().cancelled.fetch_add(1, std::memory_order_relaxed);
+  job->status = {StatusCode::kAborted, "the run was stopped before it began"};
+  Settle(job);
 }
 
 void SessionWrap::Cancel(const Napi::CallbackInfo& info) {
   const auto ticket = tickets_.find(info[0].As<Napi::Number>().Uint32Value());
-  if (ticket != tickets_.end()) ticket->second->Cancel();
+  if (ticket != tickets_.end()) Stop(jobs_[ticket->second]);
+}
+
+void SessionWrap::CancelAll(const Napi::CallbackInfo&) {
+  for (const auto& [number, job] : jobs_) Stop(job);
+}
+
+Napi::Value SessionWrap::Stats(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<ModelHost>& host = OpenHost(env);
+  const ModelHost::Stats& stats = host->stats();
+  const Executor::Load load = host->executor().load();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("runs", Load(stats.runs));
+  object.Set("inlineRuns", Load(stats.inline_runs));
+  object.Set("failedRuns", Load(stats.failed));
+  object.Set("cancelledRuns", Load(stats.cancelled));
+  object.Set("queuedRuns", static_cast<double>(load.waiting));
+  object.Set("busyLanes", static_cast<double>(load.running));
+  object.Set("queueMicros", WriteHistogram(env, stats.queue_time));
+  object.Set("runMicros", WriteHistogram(env, stats.run_time));
+  object.Set("feedBytesCopied", Load(stats.feeds.copied));
+  object.Set("feedBytesPassed", Load(stats.feeds.passed));
+  object.Set("outputBytesCopied", Load(stats.outputs.copied));
+  object.Set("outputBytesPassed", Load(stats.outputs.passed));
+  return object;
+}
+
+Napi::Value SessionWrap::Share(const Napi::CallbackInfo& info) {
+  if (share_ == 0) share_ = Shares::Get().Add(OpenHost(info.Env()));
+  return Napi::Number::New(info.Env(), share_);
+}
+
+void SessionWrap::Unshare() {
+  if (share_ != 0) Shares::Get().Remove(share_);
+  share_ = 0;
 }
 
 Napi::Value SessionWrap::Close(const Napi::CallbackInfo& info) {
   OpenHost(info.Env());
-  closing_ = std::make_unique<PendingClose>(info.Env());
-  const Napi::Promise promise = closing_->promise.promise();
+  Unshare();
+  closing_ = std::make_unique<PendingPromise>(info.Env());
+  const Napi::Promise promise = closing_->promise();
   Ref();
-  if (running_ == 0) Release();
+  if (jobs_.empty()) Release();
   return promise;
 }
 
-void SessionWrap::EndRun(uint32_t ticket) {
-  if (ticket != 0) tickets_.erase(ticket);
-  if (--running_ > 0) return;
+void SessionWrap::EndRun(const std::shared_ptr<Job>& job) {
+  AddonState::Of(Env()).Remove(job);
+  if (job->call.ticket != 0) tickets_.erase(job->call.ticket);
+  jobs_.erase(job->number);
+  if (job->call.ended) job->call.ended();
+  // This share must not be the last one: the model would end on this thread.
+  job->host.reset();
+  if (!jobs_.empty()) return;
   if (closing_ != nullptr) Release();
   Unref();
 }
 
 void SessionWrap::Release() {
-  const PendingPromise pending = closing_->promise;
-  AddonState::Of(Env()).ReleaseHost(std::move(host_), [pending] {
-    pending.Settle([](Napi::Env env) { return env.Undefined(); });
-  });
+  auto release = [host = std::move(host_), done = *closing_]() mutable {
+    host.reset();
+    done.Settle([](Napi::Env env) { return env.Undefined(); });
+  };
+  // Without a thread the model ends here, which blocks, rather than never.
+  const auto shared = std::make_shared<decltype(release)>(std::move(release));
+  if (!AddonState::Background().Submit([shared] { (*shared)(); }).ok()) (*shared)();
   Unref();
 }
 

@@ -3,42 +3,73 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 
-#include "core/cancel.h"
+#include "addon/state.h"
 #include "runtime/model_host.h"
 
 namespace tenon::addon {
 
-// The NativeSession of lib/native/types.ts: one loaded model of one environment.
+// The NativeSession of lib/native/types.ts: a share of one loaded model in one
+// environment.
 class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
  public:
   static Napi::Function Define(Napi::Env env);
   static Napi::Object New(Napi::Env env, std::shared_ptr<ModelHost> host);
+  // Another share of the model that Share gave this number; throws
+  // ERR_TENON_MODEL_CLOSED where it is gone.
+  static Napi::Object Attach(Napi::Env env, uint32_t number);
 
   explicit SessionWrap(const Napi::CallbackInfo& info);
   ~SessionWrap() override;
+
+  // Throws ERR_TENON_MODEL_CLOSED once Close was called.
+  const std::shared_ptr<ModelHost>& OpenHost(Napi::Env env) const;
+
+  // A call that a lane is to make.
+  struct Call {
+    uint32_t ticket = 0;
+    int priority = 0;
+    // On the lane. The token says when to stop.
+    std::function<Status(CancelToken*)> work;
+    // On the environment's thread: what a call that went well gives.
+    std::function<Napi::Value(Napi::Env)> result;
+    // Likewise, whatever became of the call; may be empty.
+    std::function<void()> ended;
+  };
+  // Queues it; the promise settles with its result.
+  Napi::Value Submit(Napi::Env env, Call call);
 
  private:
   struct Job;
 
   Napi::Value Run(const Napi::CallbackInfo& info);
   Napi::Value RunSync(const Napi::CallbackInfo& info);
+  Napi::Value Bind(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
+  void CancelAll(const Napi::CallbackInfo& info);
+  Napi::Value Stats(const Napi::CallbackInfo& info);
+  Napi::Value Share(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
-  // Throws ERR_TENON_MODEL_CLOSED once Close was called.
-  const std::shared_ptr<ModelHost>& OpenHost(Napi::Env env) const;
-  void EndRun(uint32_t ticket);
+  // Any thread: has the job's promise settled on the environment's.
+  void Settle(const std::shared_ptr<Job>& job);
+  void Stop(const std::shared_ptr<Job>& job);
+  void EndRun(const std::shared_ptr<Job>& job);
   void Release();
+  void Unshare();
 
   std::shared_ptr<ModelHost> host_;
-  // Runs that can be cancelled, by the ticket their caller gave them.
-  std::unordered_map<uint32_t, std::shared_ptr<CancelToken>> tickets_;
-  size_t running_ = 0;
-  // Set by Close: resolved once no run is under way and the host is gone.
-  std::unique_ptr<class PendingClose> closing_;
+  // Runs under way or waiting, by a number of ours; `tickets_` finds those that
+  // their caller may cancel, by the number it gave them.
+  std::unordered_map<uint64_t, std::shared_ptr<Job>> jobs_;
+  std::unordered_map<uint32_t, uint64_t> tickets_;
+  uint64_t submitted_ = 0;
+  uint32_t share_ = 0;
+  // Set by Close: resolved once no run is under way and this share is gone.
+  std::unique_ptr<PendingPromise> closing_;
 };
 
 }  // namespace tenon::addon

@@ -12,36 +12,41 @@ namespace {
 constexpr size_t kBackgroundLanes = 4;
 constexpr size_t kBackgroundQueue = 1 << 16;
 
+// Runs on the calling thread settle without a turn of the event loop, so a
+// caller who awaits one after another would keep timers and sockets waiting.
+// After this much of it a run goes to a lane, which lets the loop turn.
+constexpr std::chrono::microseconds kInlineBudget{500};
+
 }  // namespace
 
-AddonState::AddonState(Napi::Env env)
-    : env_(env),
-      completions_(
-          [this] { napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking); }),
-      background_(kBackgroundLanes, kBackgroundQueue) {
+AddonState::AddonState(Napi::Env env) : env_(env) {
   const napi_status status =
       napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "tenon"), 0, 1,
                                       nullptr, nullptr, this, OnWake, &wake_);
   if (status != napi_ok) throw Napi::Error::New(env);
+  completions_ = std::make_shared<CompletionQueue>(
+      [wake = wake_] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); });
   // Only pending promises keep the process alive, see Await.
   napi_unref_threadsafe_function(env, wake_);
   // Hooks run last added first: this one before the thread-safe function's own,
-  // so no lane ever calls a function that is gone.
+  // so nobody ever calls a function that is gone.
   env.AddCleanupHook([this] { Shutdown(); });
+}
+
+Executor& AddonState::Background() {
+  // Never destroyed: a load may be under way when the process exits.
+  static Executor& background = *new Executor(kBackgroundLanes, kBackgroundQueue);
+  return background;
 }
 
 void AddonState::Await() {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, wake_);
 }
 
-void AddonState::ReleaseHost(std::shared_ptr<ModelHost> host, std::function<void()> done) {
-  hosts_.erase(host);
-  auto release = [host, done] {
-    host->Shutdown();
-    done();
-  };
-  host.reset();
-  if (!background_.Submit(release).ok()) release();
+bool AddonState::MayRunInline() {
+  if (inline_time_ < kInlineBudget) return true;
+  inline_time_ = std::chrono::steady_clock::duration::zero();
+  return false;
 }
 
 void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
@@ -50,7 +55,7 @@ void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
 }
 
 void AddonState::DeliverAll() {
-  for (CompletionQueue::Completion& deliver : completions_.Drain()) {
+  for (CompletionQueue::Completion& deliver : completions_->Drain()) {
     Napi::HandleScope scope(env_);
     deliver();
     if (--pending_ == 0) napi_unref_threadsafe_function(env_, wake_);
@@ -58,26 +63,30 @@ void AddonState::DeliverAll() {
 }
 
 void AddonState::Shutdown() {
-  completions_.Close();
-  for (const std::shared_ptr<ModelHost>& host : hosts_) host->Shutdown();
-  hosts_.clear();
-  background_.Shutdown();
+  completions_->Close();
+  for (const std::shared_ptr<InFlight>& run : in_flight_) (void)run->Stop();
+  in_flight_.clear();
 }
 
 PendingPromise::PendingPromise(Napi::Env env)
-    : state_(&AddonState::Of(env)),
+    : completions_(AddonState::Of(env).completions()),
       deferred_(std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env))) {
-  state_->Await();
+  AddonState::Of(env).Await();
 }
 
 void PendingPromise::Settle(std::function<Napi::Value(Napi::Env)> result) const {
-  state_->Complete([deferred = deferred_, result = std::move(result)] {
+  completions_->Push([deferred = deferred_, result = std::move(result)] {
     try {
       deferred->Resolve(result(deferred->Env()));
     } catch (const Napi::Error& error) {
       deferred->Reject(error.Value());
     }
   });
+}
+
+void PendingPromise::Reject(Status status) const {
+  Settle(
+      [status = std::move(status)](Napi::Env env) -> Napi::Value { throw ToError(env, status); });
 }
 
 }  // namespace tenon::addon

@@ -2,9 +2,11 @@
 
 #include <napi.h>
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
-#include <set>
+#include <unordered_set>
 
 #include "core/status.h"
 #include "runtime/completion_queue.h"
@@ -13,11 +15,28 @@
 
 namespace tenon::addon {
 
+// A run of this environment that is on a lane or waits for one.
+struct InFlight {
+  std::shared_ptr<ModelHost> host;
+  CancelToken cancel;
+  Executor::Ticket queued;
+
+  // Takes it out of the queue: true, and it will never run. Or else tells it to
+  // stop, where its engine can.
+  bool Stop() {
+    if (host->executor().Remove(queued)) return true;
+    cancel.Cancel();
+    return false;
+  }
+};
+
 // Everything the addon keeps for one JavaScript environment (the main thread or
-// a worker). What an engine keeps is per process and lives in its Library.
+// a worker). What an engine keeps is per process and lives in its Library;
+// native threads belong to hosts and to the process, never to an environment,
+// which may therefore end at any moment without waiting for them.
 //
-// All members are used on the environment's own thread, except the completion
-// queue and the executor, which are made for others.
+// All members are used on the environment's own thread; the completion queue is
+// made for others, and shared with them, because they may outlive this.
 class AddonState {
  public:
   explicit AddonState(Napi::Env env);
@@ -26,41 +45,43 @@ class AddonState {
 
   static AddonState& Of(Napi::Env env) { return *env.GetInstanceData<AddonState>(); }
 
+  // Native threads for what is slow but no run: loading, closing, describing.
+  // The process's own.
+  static Executor& Background();
+
   Napi::FunctionReference error_constructor;
   Napi::FunctionReference session_constructor;
+  Napi::FunctionReference binding_constructor;
 
-  // Native threads for what is slow but no run: loading, closing, describing.
-  Executor& background() { return background_; }
-
-  // Counts a promise as pending, which keeps the process alive until Settle.
+  // Counts a promise as pending, which keeps the process alive until it settles.
   void Await();
+  const std::shared_ptr<CompletionQueue>& completions() const { return completions_; }
 
-  // Any thread: runs `deliver` on the environment's thread, where it settles a
-  // promise counted by Await.
-  void Complete(std::function<void()> deliver) { completions_.Push(std::move(deliver)); }
+  // Runs to stop when the environment ends.
+  void Add(const std::shared_ptr<InFlight>& run) { in_flight_.insert(run); }
+  void Remove(const std::shared_ptr<InFlight>& run) { in_flight_.erase(run); }
 
-  // Open models, so that the end of the environment stops their lanes first.
-  void AddHost(const std::shared_ptr<ModelHost>& host) { hosts_.insert(host); }
-  // Lets the host go on a background thread: its end waits for running calls.
-  // `done` runs there afterwards.
-  void ReleaseHost(std::shared_ptr<ModelHost> host, std::function<void()> done);
+  // Whether another run may happen on this thread: see kInlineBudget.
+  bool MayRunInline();
+  void NoteInline(std::chrono::steady_clock::duration taken) { inline_time_ += taken; }
 
  private:
   static void OnWake(napi_env env, napi_value, void* context, void*);
   void DeliverAll();
-  // Stops every native thread of this environment; called when it ends.
+  // Called when the environment ends.
   void Shutdown();
 
   Napi::Env env_;
   napi_threadsafe_function wake_ = nullptr;
   size_t pending_ = 0;
-  CompletionQueue completions_;
-  std::set<std::shared_ptr<ModelHost>> hosts_;
-  Executor background_;
+  std::chrono::steady_clock::duration inline_time_{0};
+  std::shared_ptr<CompletionQueue> completions_;
+  std::unordered_set<std::shared_ptr<InFlight>> in_flight_;
 };
 
 // A promise that a native thread settles. Made and settled on the environment's
-// thread; in between only carried.
+// thread; in between only carried. Where the environment ends first, it is
+// dropped unsettled.
 class PendingPromise {
  public:
   explicit PendingPromise(Napi::Env env);
@@ -69,9 +90,10 @@ class PendingPromise {
   // From any thread, once: on the environment's thread resolves with what
   // `result` gives, or rejects with what it throws.
   void Settle(std::function<Napi::Value(Napi::Env)> result) const;
+  void Reject(Status status) const;
 
  private:
-  AddonState* state_;
+  std::shared_ptr<CompletionQueue> completions_;
   std::shared_ptr<Napi::Promise::Deferred> deferred_;
 };
 

@@ -103,7 +103,7 @@ std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) 
   return table;
 }
 
-Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory) {
+Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory, ByteCounts* bytes) {
   Tensor tensor;
   napi_value item;
 
@@ -141,15 +141,18 @@ Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory) {
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
     if (memory == FeedMemory::kBorrowed && view.data != nullptr) {
+      bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
       tensor.data = view.data;
       return tensor;
     }
     if (auto owner = start == nullptr ? nullptr : MemoryRegistry::Get().Find(start)) {
+      bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
       tensor.data = view.data;
       tensor.owner = std::move(owner);
       return tensor;
     }
   }
+  bytes->copied.fetch_add(view.byte_length, std::memory_order_relaxed);
   tensor.owner = AllocateAligned(view.byte_length);
   if (tensor.owner == nullptr) {
     throw ToError(env, {StatusCode::kOutOfMemory, "expected memory for a feed of " +
@@ -160,18 +163,24 @@ Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory) {
   return tensor;
 }
 
-Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, int depth) {
+Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, ByteCounts* bytes, int depth) {
   if (depth > kMaxDepth) {
     throw ToError(env, {StatusCode::kUnsupported, "expected sequences and maps nested at most " +
                                                       std::to_string(kMaxDepth) + " deep"});
   }
   bool is_array = false;
   Check(env, napi_is_array(env, value, &is_array));
-  if (is_array) return Value::Of(ReadTensor(env, value, memory));
+  if (is_array) return Value::Of(ReadTensor(env, value, memory, bytes));
 
   Value result;
   const Napi::Value wrapped(env, value);
   if (wrapped.IsNull()) return result;
+  if (wrapped.IsExternal()) {
+    result.kind = Value::Kind::kEngineTensor;
+    result.engine_tensor = ReadEngineTensor(wrapped);
+    bytes->passed.fetch_add(result.engine_tensor->byte_length(), std::memory_order_relaxed);
+    return result;
+  }
   if (!wrapped.IsObject()) ThrowInvalidArgument(env, "a tensor, sequence, map or null for a feed");
   const Napi::Object object = wrapped.As<Napi::Object>();
   const Napi::Value sequence = object.Get("sequence");
@@ -181,30 +190,32 @@ Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, int depth) 
     result.items.reserve(items.Length());
     for (uint32_t i = 0; i < items.Length(); ++i) {
       Napi::HandleScope scope(env);
-      result.items.push_back(ReadNested(env, items.Get(i), memory, depth + 1));
+      result.items.push_back(ReadNested(env, items.Get(i), memory, bytes, depth + 1));
     }
     return result;
   }
   result.kind = Value::Kind::kMap;
   const Napi::Value keys = object.Get("keys");
   if (!keys.IsArray()) ThrowInvalidArgument(env, "keys for a map feed");
-  result.items.push_back(ReadNested(env, keys, memory, depth + 1));
-  result.items.push_back(ReadNested(env, object.Get("values"), memory, depth + 1));
+  result.items.push_back(ReadNested(env, keys, memory, bytes, depth + 1));
+  result.items.push_back(ReadNested(env, object.Get("values"), memory, bytes, depth + 1));
   return result;
 }
 
 // Memory that is exclusively ours and large enough as it is, everything else copied.
 Napi::ArrayBuffer OutputBuffer(Napi::Env env, void* data, size_t byte_length, bool exclusive,
-                               std::shared_ptr<const void> owner) {
+                               std::shared_ptr<const void> owner, ByteCounts* bytes) {
   if (exclusive && byte_length >= kExternalMinBytes) {
+    bytes->passed.fetch_add(byte_length, std::memory_order_relaxed);
     return ExternalBuffer(env, data, byte_length, std::const_pointer_cast<void>(std::move(owner)));
   }
+  bytes->copied.fetch_add(byte_length, std::memory_order_relaxed);
   Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, byte_length);
   if (byte_length > 0) std::memcpy(copy.Data(), data, byte_length);
   return copy;
 }
 
-Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
+Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor, ByteCounts* bytes) {
   napi_value result;
   Check(env, napi_create_array_with_length(env, 3, &result));
   napi_value item;
@@ -222,38 +233,81 @@ Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
   if (tensor.dtype == DType::kString) {
     const StringTable& strings = *tensor.strings;
     // The table is the output's own, so large ones are handed out like other memory.
-    const auto bytes = OutputBuffer(env, const_cast<char*>(strings.bytes.data()),
-                                    strings.bytes.size(), true, tensor.strings);
+    const auto buffer = OutputBuffer(env, const_cast<char*>(strings.bytes.data()),
+                                     strings.bytes.size(), true, tensor.strings, bytes);
     Napi::Float64Array offsets = Napi::Float64Array::New(env, strings.offsets.size());
     for (size_t i = 0; i < strings.offsets.size(); ++i) {
       offsets[i] = static_cast<double>(strings.offsets[i]);
     }
-    Check(env, napi_set_element(env, result, 2, bytes));
+    Check(env, napi_set_element(env, result, 2, buffer));
     Check(env, napi_set_element(env, result, 3, offsets));
     return {env, result};
   }
 
   Check(env, napi_set_element(env, result, 2,
                               OutputBuffer(env, tensor.data, tensor.byte_length, tensor.exclusive,
-                                           tensor.owner)));
+                                           tensor.owner, bytes)));
   return {env, result};
+}
+
+Napi::Value WriteEngineTensor(Napi::Env env, const std::shared_ptr<const EngineTensor>& tensor) {
+  using Held = std::shared_ptr<const EngineTensor>;
+  Napi::Array shape = Napi::Array::New(env, tensor->shape().size());
+  for (uint32_t i = 0; i < tensor->shape().size(); ++i) {
+    shape.Set(i, static_cast<double>(tensor->shape()[i]));
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("handle", Napi::External<Held>::New(env, new Held(tensor),
+                                                 [](Napi::Env, Held* held) { delete held; }));
+  object.Set("dtype", static_cast<uint32_t>(tensor->dtype()));
+  object.Set("shape", shape);
+  object.Set("byteLength", static_cast<double>(tensor->byte_length()));
+  object.Set("device", tensor->device());
+  return object;
 }
 
 }  // namespace
 
-Value ReadValue(Napi::Value value, FeedMemory memory) {
-  return ReadNested(value.Env(), value, memory, 0);
+Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes) {
+  return ReadNested(value.Env(), value, memory, bytes, 0);
 }
 
-Napi::Value WriteValue(Napi::Env env, const Value& value) {
+Tensor ReadTarget(Napi::Value value, FeedMemory memory) {
+  ByteCounts counts;
+  Tensor target = ReadTensor(value.Env(), value, memory, &counts);
+  if (counts.copied.load() > 0 || target.dtype == DType::kString) {
+    ThrowInvalidArgument(value.Env(),
+                         "a tensor from Tensor.alloc or a run as the place of an output: other "
+                         "memory may vanish while the run writes to it");
+  }
+  return target;
+}
+
+std::shared_ptr<const EngineTensor> ReadEngineTensor(Napi::Value handle) {
+  const auto& held = *handle.As<Napi::External<std::shared_ptr<const EngineTensor>>>().Data();
+  if (held == nullptr) {
+    throw ToError(handle.Env(), {StatusCode::kDisposed,
+                                 "expected a live tensor, received one that was disposed"});
+  }
+  return held;
+}
+
+void ReleaseEngineTensor(Napi::Value handle) {
+  handle.As<Napi::External<std::shared_ptr<const EngineTensor>>>().Data()->reset();
+}
+
+Napi::Value WriteValue(Napi::Env env, const Value& value, ByteCounts* bytes) {
   switch (value.kind) {
     case Value::Kind::kNone: return env.Null();
-    case Value::Kind::kTensor: return WriteTensor(env, value.tensor);
+    case Value::Kind::kTensor: return WriteTensor(env, value.tensor, bytes);
+    case Value::Kind::kEngineTensor:
+      bytes->passed.fetch_add(value.engine_tensor->byte_length(), std::memory_order_relaxed);
+      return WriteEngineTensor(env, value.engine_tensor);
     case Value::Kind::kSequence: {
       Napi::Array items = Napi::Array::New(env, value.items.size());
       for (uint32_t i = 0; i < value.items.size(); ++i) {
         Napi::HandleScope scope(env);
-        items.Set(i, WriteValue(env, value.items[i]));
+        items.Set(i, WriteValue(env, value.items[i], bytes));
       }
       Napi::Object object = Napi::Object::New(env);
       object.Set("sequence", items);
@@ -261,8 +315,8 @@ Napi::Value WriteValue(Napi::Env env, const Value& value) {
     }
     case Value::Kind::kMap: {
       Napi::Object object = Napi::Object::New(env);
-      object.Set("keys", WriteValue(env, value.items[0]));
-      object.Set("values", WriteValue(env, value.items[1]));
+      object.Set("keys", WriteValue(env, value.items[0], bytes));
+      object.Set("values", WriteValue(env, value.items[1], bytes));
       return object;
     }
   }

@@ -2,7 +2,10 @@
 
 #include <napi.h>
 
+#include <memory>
+
 #include "core/value.h"
+#include "runtime/model_host.h"
 
 namespace tenon::addon {
 
@@ -19,12 +22,22 @@ enum class FeedMemory {
 };
 
 // A NativeValueIn of lib/native/types.ts. Throws coded errors for what is
-// detached, ill-typed or too large.
-Value ReadValue(Napi::Value value, FeedMemory memory);
+// detached, ill-typed or too large. `bytes` is told what was copied or passed.
+Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes);
+
+// The tensor an output is to be written into: memory that Tenon owns, or, for a
+// run during which JavaScript stands still, any.
+Tensor ReadTarget(Napi::Value value, FeedMemory memory);
 
 // A NativeValueOut. Memory that is exclusively ours and large enough is handed
 // out as it is, everything else copied.
-Napi::Value WriteValue(Napi::Env env, const Value& value);
+Napi::Value WriteValue(Napi::Env env, const Value& value, ByteCounts* bytes);
+
+// The tensor behind a NativeEngineTensor's handle; throws ERR_TENON_DISPOSED
+// once it was released.
+std::shared_ptr<const EngineTensor> ReadEngineTensor(Napi::Value handle);
+// Lets the tensor behind a handle go.
+void ReleaseEngineTensor(Napi::Value handle);
 
 // An ArrayBuffer over `byte_length` bytes at `data`, which `owner` keeps alive.
 // Where the runtime refuses external memory, an ordinary buffer with a copy.

@@ -9,6 +9,7 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kEngineLoad: return "ERR_TENON_ENGINE_LOAD";
     case StatusCode::kEngineVersion: return "ERR_TENON_ENGINE_VERSION";
     case StatusCode::kEngineConflict: return "ERR_TENON_ENGINE_CONFLICT";
+    case StatusCode::kConfigure: return "ERR_TENON_CONFIGURE";
     case StatusCode::kModelNotFound: return "ERR_TENON_MODEL_NOT_FOUND";
     case StatusCode::kModelInvalid: return "ERR_TENON_MODEL_INVALID";
     case StatusCode::kUnknownTag: return "ERR_TENON_UNKNOWN_TAG";
@@ -22,6 +23,9 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kShape: return "ERR_TENON_SHAPE";
     case StatusCode::kDataLength: return "ERR_TENON_DATA_LENGTH";
     case StatusCode::kDetached: return "ERR_TENON_DETACHED";
+    case StatusCode::kDisposed: return "ERR_TENON_DISPOSED";
+    case StatusCode::kBindingBusy: return "ERR_TENON_BINDING_BUSY";
+    case StatusCode::kConfigure: return "ERR_TENON_CONFIGURE";
     case StatusCode::kTooLarge: return "ERR_TENON_TOO_LARGE";
     case StatusCode::kUnsupported: return "ERR_TENON_UNSUPPORTED";
     case StatusCode::kOutOfMemory: return "ERR_TENON_OUT_OF_MEMORY";

@@ -15,6 +15,7 @@ enum class StatusCode {
   kEngineLoad,      // a library is there, but cannot be opened or is no engine
   kEngineVersion,   // an engine older than Tenon supports
   kEngineConflict,  // another library of the same engine is already open
+  kConfigure,       // conflicts with what the engine has fixed for the process
   kModelNotFound,
   kModelInvalid,  // the engine refuses the model
   kUnknownTag,
@@ -28,6 +29,9 @@ enum class StatusCode {
   kShape,
   kDataLength,
   kDetached,
+  kDisposed,     // an engine tensor that was let go
+  kBindingBusy,  // a bound run while one is under way
+  kConfigure,    // a process-wide setting that comes too late
   kTooLarge,     // element or byte counts that overflow
   kUnsupported,  // a value this engine (version) has no way to take or give
   kOutOfMemory,

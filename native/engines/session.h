@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -32,6 +33,9 @@ struct RunRequest {
   std::vector<size_t> outputs;        // which outputs to compute, in this order
   std::vector<OutputTarget> targets;  // one for each of `outputs`; empty: all go to host memory
   CancelToken* cancel = nullptr;
+  // Where it is not null, an engine adds the bytes of feeds and outputs it copies
+  // between host buffers (never those that cross from or to a device).
+  std::atomic<uint64_t>* copied_bytes = nullptr;
 };
 
 // A call whose names, checks, values and buffers are settled once, see Session::Bind.

@@ -1,48 +1,85 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
-#include <list>
+#include <cstdint>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
-#include "core/cancel.h"
 #include "core/status.h"
 #include "engines/session.h"
 #include "runtime/executor.h"
+#include "runtime/histogram.h"
 
 namespace tenon {
 
-// A loaded model and the lanes that run it.
+struct HostOptions {
+  size_t lanes = 1;
+  size_t max_queue = 0;
+  // Runs that are short enough may happen on the calling thread, see RunsInline.
+  bool allow_inline = true;
+};
+
+// Bytes of feeds and outputs, by what became of them on their way.
+struct ByteCounts {
+  std::atomic<uint64_t> copied{0};
+  std::atomic<uint64_t> passed{0};
+};
+
+// A loaded model and the lanes that run it, shared by everyone who uses it: the
+// environments that attached to it, and its own jobs.
+//
+// The last share may be dropped on any thread, the host's own lanes included;
+// the session then ends on another one.
 class ModelHost {
  public:
-  ModelHost(std::shared_ptr<Session> session, size_t lanes, size_t max_queue)
-      : capacity_(lanes + max_queue), session_(std::move(session)), executor_(lanes, capacity_) {}
-  // As Shutdown; must not happen on one of the host's own lanes.
-  ~ModelHost();
+  static std::shared_ptr<ModelHost> Create(std::shared_ptr<Session> session,
+                                           const HostOptions& options);
+  ModelHost(const ModelHost&) = delete;
+  ModelHost& operator=(const ModelHost&) = delete;
 
   const ModelInfo& info() const { return session_->info(); }
+  Session& session() { return *session_; }
+  Executor& executor() { return executor_; }
 
   // Runs that may be under way or waiting. Whoever submits counts them, because
   // for a caller a run ends when its result arrives, not when its lane is free.
   size_t capacity() const { return capacity_; }
 
-  // Runs on the calling thread.
-  Result<std::vector<Value>> Run(const RunRequest& request) { return session_->Run(request); }
+  // Whether a run of this signature is expected to take less time than handing
+  // it to a lane would: it may then happen on the calling thread, which is held
+  // no longer by it than by the hand-off.
+  bool RunsInline(size_t signature) const;
 
-  // Queues `task` for a lane. `cancel` is what Shutdown asks to stop; it lives as long as `task`.
-  Status Submit(std::shared_ptr<CancelToken> cancel, Executor::Task task);
+  // Runs on the calling thread, and learns how long that takes.
+  Result<std::vector<Value>> Run(const RunRequest& request);
 
-  // Stops what can be stopped, waits for the rest, and lets the session go.
-  // Blocks; afterwards neither Run nor Submit may be called.
-  void Shutdown();
+  // Takes note of a run made elsewhere (a bound one).
+  void NoteRun(size_t signature, uint64_t nanoseconds, const Status& status);
+
+  struct Stats {
+    std::atomic<uint64_t> runs{0};
+    std::atomic<uint64_t> inline_runs{0};
+    std::atomic<uint64_t> failed{0};
+    std::atomic<uint64_t> cancelled{0};
+    Histogram queue_time;
+    Histogram run_time;
+    ByteCounts feeds;
+    ByteCounts outputs;
+  };
+  Stats& stats() { return stats_; }
 
  private:
+  ModelHost(std::shared_ptr<Session> session, const HostOptions& options);
+  ~ModelHost() = default;
+  static void Destroy(ModelHost* host);
+
   const size_t capacity_;
-  std::mutex mutex_;
-  std::list<std::weak_ptr<CancelToken>> tokens_;
-  bool stopping_ = false;
+  const bool allow_inline_;
+  // Expected nanoseconds of a run, by signature; 0 before the first.
+  std::vector<std::atomic<uint64_t>> expected_;
+  Stats stats_;
   std::shared_ptr<Session> session_;
   // Declared last: lanes end before the session they run goes.
   Executor executor_;

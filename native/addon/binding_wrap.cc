@@ -1,0 +1,94 @@
+#include "addon/binding_wrap.h"
+
+#include <chrono>
+#include <cstdint>
+#include <utility>
+
+#include "addon/errors.h"
+#include "addon/session_wrap.h"
+#include "addon/state.h"
+
+namespace tenon::addon {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Status RunAndNote(BoundRun& bound, ModelHost& host, size_t signature, CancelToken* cancel) {
+  const auto started = Clock::now();
+  Status status = bound.Run(cancel);
+  host.NoteRun(signature,
+               static_cast<uint64_t>((Clock::now() - started) / std::chrono::nanoseconds(1)),
+               status);
+  return status;
+}
+
+}  // namespace
+
+Napi::Function BindingWrap::Define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeBinding",
+      {InstanceMethod("run", &BindingWrap::Run), InstanceMethod("runSync", &BindingWrap::RunSync)});
+}
+
+Napi::Object BindingWrap::New(Napi::Env env, Napi::Object session, std::unique_ptr<BoundRun> bound,
+                              size_t signature) {
+  Napi::Object object = AddonState::Of(env).binding_constructor.New({});
+  BindingWrap* const wrap = Unwrap(object);
+  wrap->session_ = Napi::Persistent(session);
+  wrap->bound_ = std::move(bound);
+  wrap->signature_ = signature;
+  return object;
+}
+
+void BindingWrap::ThrowIfBusy(Napi::Env env) const {
+  if (busy_) {
+    throw ToError(env, {StatusCode::kBindingBusy,
+                        "expected one run of a binding at a time, received another one"});
+  }
+}
+
+Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  SessionWrap* const session = SessionWrap::Unwrap(session_.Value());
+  const std::shared_ptr<ModelHost>& host = session->OpenHost(env);
+  ThrowIfBusy(env);
+  AddonState& state = AddonState::Of(env);
+  if (host->RunsInline(signature_) && state.MayRunInline()) {
+    const auto started = Clock::now();
+    const Status status = RunAndNote(*bound_, *host, signature_, nullptr);
+    host->stats().inline_runs.fetch_add(1, std::memory_order_relaxed);
+    state.NoteInline(Clock::now() - started);
+    ThrowIfError(env, status);
+    return env.Undefined();
+  }
+  ModelHost* const runner = host.get();
+  SessionWrap::Call call;
+  call.ticket = info[0].As<Napi::Number>().Uint32Value();
+  call.work = [bound = bound_, runner, signature = signature_](CancelToken* cancel) {
+    return RunAndNote(*bound, *runner, signature, cancel);
+  };
+  call.result = [](Napi::Env settle_env) { return settle_env.Undefined(); };
+  call.ended = [this] {
+    busy_ = false;
+    Unref();
+  };
+  busy_ = true;
+  Ref();
+  try {
+    return session->Submit(env, std::move(call));
+  } catch (const Napi::Error&) {
+    busy_ = false;
+    Unref();
+    throw;
+  }
+}
+
+void BindingWrap::RunSync(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<ModelHost>& host = SessionWrap::Unwrap(session_.Value())->OpenHost(env);
+  ThrowIfBusy(env);
+  const Status status = RunAndNote(*bound_, *host, signature_, nullptr);
+  if (!status.ok()) throw ToError(env, status);
+}
+
+}  // namespace tenon::addon

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+
+#include "addon/values.h"
+#include "engines/session.h"
+#include "runtime/model_host.h"
+
+namespace tenon::addon {
+
+// The arguments of run, runSync and bind, in this order: signature, inputs,
+// feeds, outputs, targets (or undefined); for run also ticket, priority, borrow.
+
+struct RunSettings {
+  uint32_t ticket = 0;  // 0: cannot be cancelled by its caller
+  int priority = 0;     // higher runs first
+  bool borrow = false;  // buffers of the caller go by pointer
+};
+
+size_t ReadSignature(const Napi::CallbackInfo& info);
+RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, ModelHost::Stats* stats);
+RunSettings ReadSettings(const Napi::CallbackInfo& info);
+
+}  // namespace tenon::addon
