@@ -9,7 +9,6 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kEngineLoad: return "ERR_TENON_ENGINE_LOAD";
     case StatusCode::kEngineVersion: return "ERR_TENON_ENGINE_VERSION";
     case StatusCode::kEngineConflict: return "ERR_TENON_ENGINE_CONFLICT";
-    case StatusCode::kConfigure: return "ERR_TENON_CONFIGURE";
     case StatusCode::kModelNotFound: return "ERR_TENON_MODEL_NOT_FOUND";
     case StatusCode::kModelInvalid: return "ERR_TENON_MODEL_INVALID";
     case StatusCode::kUnknownTag: return "ERR_TENON_UNKNOWN_TAG";

@@ -15,7 +15,6 @@ enum class StatusCode {
   kEngineLoad,      // a library is there, but cannot be opened or is no engine
   kEngineVersion,   // an engine older than Tenon supports
   kEngineConflict,  // another library of the same engine is already open
-  kConfigure,       // conflicts with what the engine has fixed for the process
   kModelNotFound,
   kModelInvalid,  // the engine refuses the model
   kUnknownTag,
