@@ -1,5 +1,7 @@
 /** Feeds as callers give them → values the addon takes, checked against what the model declares. */
 
+import { types } from 'node:util';
+
 import { describe, TenonError } from '../errors.js';
 import type { NativeTensorIn, NativeValueIn } from '../native/types.js';
 import { type DType, dtypes } from '../tensor/dtypes.js';
@@ -75,7 +77,7 @@ function tensorToNative(
         `expected dtype ${spec.dtype} for "${name}", received ${value.dtype}`,
       );
     }
-    tensor = value;
+    tensor = value as Tensor;
   } else {
     tensor = tensorFrom(value, spec, name);
   }
@@ -93,7 +95,9 @@ function tensorToNative(
 /** A tensor from what is none yet: a typed array, a scalar, nested arrays. */
 function tensorFrom(value: unknown, spec: TensorSpec, name: string): Tensor {
   const { dtype, shape: declared } = spec;
-  if (isTypedArray(value)) {
+  // One string as its bytes is an element, not the elements.
+  const isElement = dtype === 'string' && value instanceof Uint8Array;
+  if (isTypedArray(value) && !isElement) {
     if (isDetached(value)) {
       throw new TenonError(
         'ERR_TENON_DETACHED',
@@ -104,16 +108,16 @@ function tensorFrom(value: unknown, spec: TensorSpec, name: string): Tensor {
     const perCarrier = bits > 0 && bits < 8 ? 8 / bits : 1 / parts;
     return makeTensor(dtype, value, settledShape(declared, value.length * perCarrier, name), name);
   }
-  if (value === undefined || (typeof value === 'object' && !Array.isArray(value))) {
+  if (value === undefined || (typeof value === 'object' && !Array.isArray(value) && !isElement)) {
     throw wrongKind(name, 'a Tensor, a typed array or an array of elements', value);
   }
   const nested = nestedShape(value);
   const shape = tensorShape(dtype, nested);
   // A flat array or a scalar takes the declared shape; anything deeper has one of its own.
   const own = declared === null || declared.length === shape.length || shape.length > 1;
-  const tensor = withName(name, () => Tensor.from(value, dtype));
-  if (own) return tensor;
-  return makeTensor(dtype, tensor.data, settledShape(declared, tensor.size, name), name);
+  if (own) return withName(name, () => Tensor.from(value, dtype));
+  const elements = Array.isArray(value) ? (value as unknown[]) : [value];
+  return makeTensor(dtype, elements, settledShape(declared, elementCount(shape), name), name);
 }
 
 function makeTensor(dtype: DType, data: unknown, shape: readonly number[], name: string): Tensor {
@@ -187,8 +191,9 @@ function mapToNative(value: unknown, spec: MapSpec, name: string): NativeValueIn
   };
 }
 
+/** Also true for Maps of another realm. */
 function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
-  return Object.prototype.toString.call(value) === '[object Map]';
+  return types.isMap(value);
 }
 
 function wrongKind(name: string, expected: string, received: unknown): TenonError {

@@ -49,7 +49,8 @@ async function loadOnnx<T extends ModelTypes>(
 ): Promise<Model<T>> {
   const { onnxruntime } = options;
   const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
-  const session = await nativeAddon().loadOnnx({
+  const addon = nativeAddon();
+  const loading = addon.loadOnnx({
     ...onnxruntime,
     library: engine.library,
     source,
@@ -60,7 +61,9 @@ async function loadOnnx<T extends ModelTypes>(
     lanes: options.lanes,
     maxQueue: options.maxQueue,
   });
-  return finish<T>('onnxruntime', session, options);
+  // The addon holds the memory as long as the engine reads it.
+  if (typeof source !== 'string') addon.release(source.buffer as ArrayBuffer);
+  return finish<T>('onnxruntime', await loading, options);
 }
 
 async function loadTensorFlow<T extends ModelTypes>(

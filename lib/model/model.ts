@@ -208,6 +208,8 @@ export class Model<T extends ModelTypes = UntypedModel> {
     // Tickets are 32-bit and not 0; one is free again long before the count comes round.
     this.#lastTicket = (this.#lastTicket % 0xffff_fffe) + 1;
     const ticket = this.#lastTicket;
+    // First of all: what it throws must leave neither a timer nor a listener.
+    const started = this.#start(request, ticket);
     return new Promise((resolve, reject) => {
       const stop = (reason: unknown): void => {
         this.#session.cancel(ticket);
@@ -234,7 +236,7 @@ export class Model<T extends ModelTypes = UntypedModel> {
         signal?.removeEventListener('abort', onAbort);
         clearTimeout(timer);
       };
-      this.#start(request, ticket).then(resolve, reject).finally(end);
+      started.then(resolve, reject).finally(end);
     });
   }
 
@@ -378,7 +380,9 @@ function listed(names: Iterable<string>): string {
 
 function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined;
-  if (typeof (signal as AbortSignal | null)?.addEventListener !== 'function') {
+  // By what it does, not by instanceof: polyfills and other realms have their own.
+  const { addEventListener, throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof addEventListener !== 'function' || typeof throwIfAborted !== 'function') {
     throw invalidArgument('signal', 'an AbortSignal', signal);
   }
   return signal as AbortSignal;

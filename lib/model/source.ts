@@ -3,8 +3,10 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { types } from 'node:util';
 
 import { describe, invalidArgument, TenonError } from '../errors.js';
+import { nativeAddon } from '../native/load.js';
 import type { EngineName } from '../native/types.js';
 
 /** A path, a file: URL, or the bytes of an ONNX model. */
@@ -42,7 +44,7 @@ export async function resolveSource(
         `expected a path or a file: URL as the model, received ${describe(url.protocol)}; download it first`,
       );
     }
-    return resolvePath(fileURLToPath(url), engine);
+    return resolvePath(pathOf(url), engine);
   }
   if (typeof source === 'string') {
     if (source === '' || source.includes('\0')) {
@@ -60,22 +62,69 @@ export async function resolveSource(
   return { engine: 'onnxruntime', model: bytes };
 }
 
+function pathOf(url: URL): string {
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new TenonError(
+      'ERR_TENON_INVALID_ARGUMENT',
+      `expected a file: URL of this machine for "source", received ${describe(url.href)}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+/** The bytes in memory of Tenon's own: the caller may change or transfer its buffer at once. */
 function bytesOf(source: unknown): Uint8Array {
-  if (ArrayBuffer.isView(source)) {
-    return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  let bytes: Uint8Array;
+  try {
+    if (ArrayBuffer.isView(source)) {
+      bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+    } else if (types.isAnyArrayBuffer(source)) {
+      bytes = new Uint8Array(source);
+    } else {
+      throw invalidArgument('source', 'a path, a file: URL or bytes', source);
+    }
+  } catch (cause) {
+    if (cause instanceof TenonError) throw cause;
+    throw new TenonError(
+      'ERR_TENON_DETACHED',
+      `expected bytes that are there for "source", received ${describe(source)} whose ArrayBuffer is detached or was shrunk`,
+      { cause },
+    );
   }
-  const tag = Object.prototype.toString.call(source);
-  if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
-    return new Uint8Array(source as ArrayBuffer);
-  }
-  throw invalidArgument('source', 'a path, a file: URL or bytes', source);
+  const own = new Uint8Array(nativeAddon().alloc(bytes.byteLength));
+  own.set(bytes);
+  return own;
 }
 
 async function resolvePath(given: string, engine: EngineName | undefined): Promise<ResolvedSource> {
   const file = path.resolve(given);
-  let isFolder: boolean;
+  const found = await look(file, () => stat(file));
+  const resolved = found.isDirectory() ? await resolveFolder(file) : resolveFile(file, engine);
+  if (engine !== undefined && resolved.engine !== engine) {
+    throw new TenonError(
+      'ERR_TENON_MODEL_FORMAT',
+      `expected a model for ${engine} at ${file}, received one for ${resolved.engine}`,
+    );
+  }
+  const single = 'model' in resolved ? resolved.model : undefined;
+  const frozen = 'frozenGraph' in resolved ? resolved.frozenGraph : undefined;
+  const model = frozen ?? single;
+  // An engine that opens a pipe waits for ever.
+  if (typeof model === 'string' && !(await look(model, () => stat(model))).isFile()) {
+    throw new TenonError(
+      'ERR_TENON_MODEL_FORMAT',
+      `expected a regular file at ${model}, received a folder, a pipe or a device`,
+    );
+  }
+  return resolved;
+}
+
+/** What the file system says of `file`, or that there is no model. */
+async function look<T>(file: string, ask: () => Promise<T>): Promise<T> {
   try {
-    isFolder = (await stat(file)).isDirectory();
+    return await ask();
   } catch (cause) {
     throw new TenonError(
       'ERR_TENON_MODEL_NOT_FOUND',
@@ -83,14 +132,6 @@ async function resolvePath(given: string, engine: EngineName | undefined): Promi
       { cause },
     );
   }
-  const resolved = isFolder ? await resolveFolder(file) : resolveFile(file, engine);
-  if (engine !== undefined && resolved.engine !== engine) {
-    throw new TenonError(
-      'ERR_TENON_MODEL_FORMAT',
-      `expected a model for ${engine} at ${file}, received one for ${resolved.engine}`,
-    );
-  }
-  return resolved;
 }
 
 function resolveFile(file: string, engine: EngineName | undefined): ResolvedSource {
@@ -117,7 +158,8 @@ function resolveFile(file: string, engine: EngineName | undefined): ResolvedSour
 async function resolveFolder(folder: string): Promise<ResolvedSource> {
   const direct = await modelIn(folder);
   if (direct !== undefined) return direct;
-  const versions = (await readdir(folder)).filter((name) => /^\d+$/.test(name));
+  const names = await look(folder, () => readdir(folder));
+  const versions = names.filter((name) => /^\d+$/.test(name));
   // As numbers of any length: 00000123 and 123 are one version, 10 is above 9.
   versions.sort((a, b) => (BigInt(a) < BigInt(b) ? 1 : -1));
   for (const version of versions) {

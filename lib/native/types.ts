@@ -55,7 +55,7 @@ export interface NativeEngineDescription {
 /** How each engine's options reach the addon: resolved, every field present. */
 export interface NativeOnnxLoad {
   library: string;
-  /** A path, or the model's bytes (copied before the call returns). */
+  /** A path, or the model's bytes in memory from `alloc`, which is held, not copied. */
   source: string | Uint8Array;
   intraOpThreads: number;
   interOpThreads: number;

@@ -77,7 +77,9 @@ export function inferDType(values: unknown): DType {
 /** A complex element is a pair: the innermost dimension of the arrays is not one of the tensor. */
 export function tensorShape(dtype: DType, nested: readonly number[]): number[] {
   if (dtypes[dtype].parts === 1) return nested.slice();
-  if (nested.at(-1) !== 2 && !nested.includes(0)) {
+  // Without elements there is no pair to leave out.
+  if (nested.includes(0)) return nested.slice();
+  if (nested.at(-1) !== 2) {
     throw new TenonError(
       'ERR_TENON_SHAPE',
       `expected [real, imaginary] pairs as elements of ${dtype}, received arrays of shape [${nested.join(',')}]`,
@@ -96,8 +98,7 @@ export function dataFromElements(
   values: unknown,
   nested: readonly number[],
 ): TypedArray | (string | Uint8Array)[] {
-  const count = elementCount(nested);
-  const store = elementStore(dtype, count);
+  const store = elementStore(dtype, nested);
   let index = 0;
   const visit = (level: unknown, depth: number): void => {
     if (depth === nested.length) {
@@ -126,23 +127,34 @@ interface ElementStore {
   set(index: number, value: unknown): void;
 }
 
-function elementStore(dtype: DType, count: number): ElementStore {
+/** @throws ERR_TENON_TOO_LARGE: a shape read off the first elements may be far from the real one. */
+function elementStore(dtype: DType, nested: readonly number[]): ElementStore {
   const { bits, carrier, parts } = dtypes[dtype];
-  if (dtype === 'string') {
-    const data = new Array<string | Uint8Array>(count);
+  const count = elementCount(nested);
+  // Complex elements arrive as their parts, so `count` is that of the parts already.
+  const length = parts > 1 ? count : carrierLength(dtype, count);
+  let data: TypedArray | (string | Uint8Array)[];
+  try {
+    data = new (carrier as new (length: number) => typeof data)(length);
+  } catch (cause) {
+    throw new TenonError(
+      'ERR_TENON_TOO_LARGE',
+      `expected arrays whose elements fit into memory, received arrays of shape [${nested.join(',')}]`,
+      { cause },
+    );
+  }
+  if (Array.isArray(data)) {
+    const strings = data;
     return {
-      data,
+      data: strings,
       set(index, value) {
         if (typeof value !== 'string' && !(value instanceof Uint8Array)) {
           throw wrongElement(dtype, 'a string or a Uint8Array', value);
         }
-        data[index] = value;
+        strings[index] = value;
       },
     };
   }
-  // Complex elements arrive as their parts, so `count` is that of the parts already.
-  const length = parts > 1 ? count : carrierLength(dtype, count);
-  const data = new (carrier as new (length: number) => TypedArray)(length);
   return { data, set: setterOf(dtype, bits, data) };
 }
 

@@ -80,9 +80,7 @@ export class Tensor<D extends DType = DType> {
     this.dtype = checkDType(dtype);
     const elements = elementsOf(dtype, data);
     if (shape === undefined) {
-      const { bits, parts } = dtypes[dtype];
-      const perCarrier = bits > 0 && bits < 8 ? 8 / bits : 1 / parts;
-      this.shape = checkShape([elements.length * perCarrier], `a ${dtype} tensor`);
+      this.shape = checkShape([lengthOf(dtype, data, elements)], `a ${dtype} tensor`);
     } else {
       this.shape = checkShape(shape, `a ${dtype} tensor`);
     }
@@ -138,8 +136,8 @@ export class Tensor<D extends DType = DType> {
    * @throws ERR_TENON_SHAPE for ragged arrays, ERR_TENON_DTYPE for elements that do not fit.
    */
   static from<D extends DType = DType>(values: unknown, dtype?: D): Tensor<D> {
-    const elementType = checkDType(dtype ?? (inferDType(values) as D));
     const nested = nestedShape(values);
+    const elementType = checkDType(dtype ?? (inferDType(values) as D));
     const data = dataFromElements(elementType, values, nested);
     return new Tensor(elementType, data as TensorElements<D>, tensorShape(elementType, nested));
   }
@@ -392,6 +390,14 @@ function elementsOf(dtype: DType, data: unknown): Elements {
     'ERR_TENON_DTYPE',
     `expected ${expected} or an array of elements as data of ${dtype}, received ${describe(data)}`,
   );
+}
+
+/** Elements in `data` where no shape says so: packed bytes are taken to be full. */
+function lengthOf(dtype: DType, data: unknown, elements: Elements): number {
+  const { bits, parts } = dtypes[dtype];
+  if (parts > 1) return elements.length / parts;
+  if (Array.isArray(data)) return data.length;
+  return bits > 0 && bits < 8 ? elements.length * (8 / bits) : elements.length;
 }
 
 /** Whether the buffer behind a typed array was transferred away. */

@@ -1,11 +1,10 @@
 #include "addon/options.h"
 
-#include <cstring>
 #include <functional>
 #include <limits>
 
 #include "addon/errors.h"
-#include "platform/aligned_memory.h"
+#include "runtime/memory_registry.h"
 
 namespace tenon::addon {
 namespace {
@@ -132,17 +131,14 @@ OnnxLoad ReadOnnxLoad(Napi::Object options) {
   } else if (source.IsTypedArray() &&
              source.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array) {
     const auto bytes = source.As<Napi::Uint8Array>();
-    load.source.bytes_owner = AllocateAligned(bytes.ByteLength());
-    if (load.source.bytes_owner == nullptr) {
-      throw ToError(options.Env(),
-                    {StatusCode::kOutOfMemory, "expected memory for a model of " +
-                                                   std::to_string(bytes.ByteLength()) + " bytes"});
-    }
-    if (bytes.ByteLength() > 0) {
-      std::memcpy(load.source.bytes_owner.get(), bytes.Data(), bytes.ByteLength());
-    }
-    load.source.bytes = load.source.bytes_owner.get();
     load.source.byte_length = bytes.ByteLength();
+    if (load.source.byte_length > 0) {
+      load.source.bytes = bytes.Data();
+      load.source.bytes_owner = MemoryRegistry::Get().Find(bytes.ArrayBuffer().Data());
+      if (load.source.bytes_owner == nullptr) {
+        ThrowInvalidArgument(options.Env(), "bytes in memory from alloc for \"source\"");
+      }
+    }
   } else {
     ThrowInvalidArgument(options.Env(), "a path or a Uint8Array for \"source\"");
   }

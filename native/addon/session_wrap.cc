@@ -1,6 +1,7 @@
 #include "addon/session_wrap.h"
 
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -109,6 +110,12 @@ const std::shared_ptr<ModelHost>& SessionWrap::OpenHost(Napi::Env env) const {
 Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<ModelHost>& host = OpenHost(env);
+  if (running_ >= host->capacity()) {
+    throw ToError(env, {StatusCode::kQueueFull,
+                        "expected at most " + std::to_string(host->capacity()) +
+                            " runs of the model at a time (pool.lanes and pool.maxQueue), "
+                            "received one more"});
+  }
   auto job = std::make_shared<Job>();
   job->request = ReadRequest(info, FeedMemory::kOwned);
   const uint32_t ticket = info[4].As<Napi::Number>().Uint32Value();

@@ -1,6 +1,7 @@
 #include "addon/values.h"
 
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -21,7 +22,22 @@ constexpr size_t kExternalMinBytes = 16 * 1024;
 constexpr int kMaxDepth = 16;
 
 void Check(Napi::Env env, napi_status status) {
-  if (status != napi_ok) throw Napi::Error::New(env);
+  if (status == napi_ok) return;
+  Napi::Error error = Napi::Error::New(env);
+  if (status == napi_pending_exception) throw error;
+  ThrowInvalidArgument(env, "a well-formed tensor (" + error.Message() + ")");
+}
+
+[[noreturn]] void ThrowDetached(Napi::Env env) {
+  throw ToError(
+      env, {StatusCode::kDetached,
+            "expected a tensor whose memory is there, received one over a detached ArrayBuffer"});
+}
+
+bool IsDetached(Napi::Env env, napi_value buffer) {
+  bool detached = false;
+  Check(env, napi_is_detached_arraybuffer(env, buffer, &detached));
+  return detached;
 }
 
 struct View {
@@ -80,6 +96,7 @@ std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) 
       table->offsets.push_back(table->bytes.size());
     } else {
       const View view = ReadView(env, element);
+      if (view.byte_length == 0 && IsDetached(env, view.buffer)) ThrowDetached(env);
       table->Append({static_cast<const char*>(view.data), view.byte_length});
     }
   }
@@ -119,14 +136,7 @@ Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory) {
   bool is_array_buffer = false;
   Check(env, napi_is_arraybuffer(env, view.buffer, &is_array_buffer));
   if (is_array_buffer) {
-    bool detached = false;
-    Check(env, napi_is_detached_arraybuffer(env, view.buffer, &detached));
-    if (detached) {
-      throw ToError(
-          env,
-          {StatusCode::kDetached,
-           "expected a tensor whose memory is there, received one over a detached ArrayBuffer"});
-    }
+    if (IsDetached(env, view.buffer)) ThrowDetached(env);
     void* start = nullptr;
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
@@ -183,6 +193,17 @@ Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, int depth) 
   return result;
 }
 
+// Memory that is exclusively ours and large enough as it is, everything else copied.
+Napi::ArrayBuffer OutputBuffer(Napi::Env env, void* data, size_t byte_length, bool exclusive,
+                               std::shared_ptr<const void> owner) {
+  if (exclusive && byte_length >= kExternalMinBytes) {
+    return ExternalBuffer(env, data, byte_length, std::const_pointer_cast<void>(std::move(owner)));
+  }
+  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, byte_length);
+  if (byte_length > 0) std::memcpy(copy.Data(), data, byte_length);
+  return copy;
+}
+
 Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
   napi_value result;
   Check(env, napi_create_array_with_length(env, 3, &result));
@@ -200,9 +221,9 @@ Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
 
   if (tensor.dtype == DType::kString) {
     const StringTable& strings = *tensor.strings;
-    Napi::ArrayBuffer bytes = Napi::ArrayBuffer::New(env, strings.bytes.size());
-    if (!strings.bytes.empty())
-      std::memcpy(bytes.Data(), strings.bytes.data(), strings.bytes.size());
+    // The table is the output's own, so large ones are handed out like other memory.
+    const auto bytes = OutputBuffer(env, const_cast<char*>(strings.bytes.data()),
+                                    strings.bytes.size(), true, tensor.strings);
     Napi::Float64Array offsets = Napi::Float64Array::New(env, strings.offsets.size());
     for (size_t i = 0; i < strings.offsets.size(); ++i) {
       offsets[i] = static_cast<double>(strings.offsets[i]);
@@ -212,16 +233,9 @@ Napi::Value WriteTensor(Napi::Env env, const Tensor& tensor) {
     return {env, result};
   }
 
-  if (tensor.exclusive && tensor.byte_length >= kExternalMinBytes) {
-    Check(env,
-          napi_set_element(env, result, 2,
-                           ExternalBuffer(env, tensor.data, tensor.byte_length, tensor.owner)));
-    return {env, result};
-  }
-  void* copy = nullptr;
-  Check(env, napi_create_arraybuffer(env, tensor.byte_length, &copy, &item));
-  if (tensor.byte_length > 0) std::memcpy(copy, tensor.data, tensor.byte_length);
-  Check(env, napi_set_element(env, result, 2, item));
+  Check(env, napi_set_element(env, result, 2,
+                              OutputBuffer(env, tensor.data, tensor.byte_length, tensor.exclusive,
+                                           tensor.owner)));
   return {env, result};
 }
 
@@ -257,28 +271,42 @@ Napi::Value WriteValue(Napi::Env env, const Value& value) {
 
 Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
                                  std::shared_ptr<void> owner) {
+  struct Hold {
+    std::shared_ptr<void> owner;
+    // Where Node-API is still making the buffer: told that the finalizer ran all the same.
+    bool* finalized;
+  };
   // Deleted by the finalizer, which runs on this environment's thread: when the
   // buffer is collected or detached, or when the environment ends.
-  auto* held = new std::shared_ptr<void>(std::move(owner));
-  MemoryRegistry::Get().Add(data, byte_length, *held);
+  bool finalized = false;
+  auto* hold = new Hold{std::move(owner), &finalized};
+  MemoryRegistry::Get().Add(data, byte_length, hold->owner);
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
       env, data, byte_length,
-      [](napi_env, void* finalized, void* hint) {
-        MemoryRegistry::Get().Remove(finalized);
-        delete static_cast<std::shared_ptr<void>*>(hint);
+      [](napi_env, void* finalized_data, void* hint) {
+        auto* const held = static_cast<Hold*>(hint);
+        MemoryRegistry::Get().Remove(finalized_data);
+        if (held->finalized != nullptr) *held->finalized = true;
+        delete held;
       },
-      held, &buffer);
-  if (status == napi_ok) return {env, buffer};
+      hold, &buffer);
+  if (status == napi_ok) {
+    if (!finalized) hold->finalized = nullptr;
+    return {env, buffer};
+  }
 
-  MemoryRegistry::Get().Remove(data);
+  // Node frees what is too long for it, and leaves alone what it may not take.
+  if (!finalized) MemoryRegistry::Get().Remove(data);
+  const std::unique_ptr<Hold> unused(finalized ? nullptr : hold);
   if (status != napi_no_external_buffers_allowed) {
-    delete held;
-    throw Napi::Error::New(env);
+    const Napi::Error error = Napi::Error::New(env);
+    throw ToError(env, {StatusCode::kTooLarge,
+                        "expected memory that JavaScript can hold, received " +
+                            std::to_string(byte_length) + " bytes: " + error.Message()});
   }
   Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, byte_length);
   if (byte_length > 0) std::memcpy(copy.Data(), data, byte_length);
-  delete held;
   return copy;
 }
 

@@ -14,8 +14,9 @@ Executor::~Executor() { Shutdown(); }
 Status Executor::Submit(Task task) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (stopping_) return {StatusCode::kModelClosed, "expected an open model, received a closed one"};
-  // A task that an idle lane will take at once does not count as waiting.
-  if (queue_.size() >= max_queue_ + idle_ + (max_lanes_ - lanes_.size())) {
+  // A task that a free lane will take does not count as waiting, whether that
+  // lane sleeps, starts, or is still to be started.
+  if (queue_.size() >= max_queue_ + (max_lanes_ - running_)) {
     return {StatusCode::kQueueFull, "expected fewer than " + std::to_string(max_queue_) +
                                         " runs waiting, received one more"};
   }
@@ -60,10 +61,12 @@ void Executor::RunLane() {
     if (stopping_) return;
     Task task = std::move(queue_.front());
     queue_.pop_front();
+    ++running_;
     lock.unlock();
     task();
     task = nullptr;  // what the task holds is released outside the lock
     lock.lock();
+    --running_;
   }
 }
 

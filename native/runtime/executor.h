@@ -46,6 +46,7 @@ class Executor {
   std::deque<Task> queue_;
   std::vector<std::thread> lanes_;
   size_t idle_ = 0;
+  size_t running_ = 0;
   bool stopping_ = false;
 };
 

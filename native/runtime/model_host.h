@@ -18,11 +18,15 @@ namespace tenon {
 class ModelHost {
  public:
   ModelHost(std::shared_ptr<Session> session, size_t lanes, size_t max_queue)
-      : session_(std::move(session)), executor_(lanes, max_queue) {}
+      : capacity_(lanes + max_queue), session_(std::move(session)), executor_(lanes, capacity_) {}
   // As Shutdown; must not happen on one of the host's own lanes.
   ~ModelHost();
 
   const ModelInfo& info() const { return session_->info(); }
+
+  // Runs that may be under way or waiting. Whoever submits counts them, because
+  // for a caller a run ends when its result arrives, not when its lane is free.
+  size_t capacity() const { return capacity_; }
 
   // Runs on the calling thread.
   Result<std::vector<Value>> Run(const RunRequest& request) { return session_->Run(request); }
@@ -35,6 +39,7 @@ class ModelHost {
   void Shutdown();
 
  private:
+  const size_t capacity_;
   std::mutex mutex_;
   std::list<std::weak_ptr<CancelToken>> tokens_;
   bool stopping_ = false;
