@@ -8,4 +8,4 @@ export {
   type ModelDescription,
   type OnnxDescription,
   type SavedModelDescription,
-} from '../inspect/inspect.js';
+} from '../inspect/index.js';

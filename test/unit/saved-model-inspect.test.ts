@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { inspect } from '../../lib/inspect/inspect.js';
+import { inspect } from '../../lib/inspect/index.js';
 
 const models = 'test/fixtures/models';
 
