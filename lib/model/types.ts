@@ -39,7 +39,7 @@ export interface SignatureTypes {
  *                                           outputs: { probabilities: Tensor<'float32'> } } }
  *     const model = await load<Digits>('digits.onnx');
  */
-export type ModelTypes = object & { [signature: string]: SignatureTypes };
+export type ModelTypes<T = Record<string, SignatureTypes>> = { [S in keyof T]: SignatureTypes };
 
 /** A model of which nothing is known before it is loaded: every output is taken to be a tensor. */
 export interface UntypedModel {
