@@ -1,5 +1,6 @@
 export { configure, type ConfigureOptions } from './configure.js';
 export {
+  createProgressBar,
   engines,
   type EngineStatus,
   type FoundEngine,
@@ -8,6 +9,14 @@ export {
   type InstallProgress,
 } from './engines/index.js';
 export { TenonError, type TenonErrorCode } from './errors.js';
+export {
+  inspect,
+  type GraphDefDescription,
+  type InspectOptions,
+  type ModelDescription,
+  type OnnxDescription,
+  type SavedModelDescription,
+} from './inspect/index.js';
 export { load } from './model/load.js';
 export type { ExecutionProvider, LoadOptions } from './model/load-options.js';
 export { type AsyncRunOptions, Model, type ModelMetadata, type RunOptions } from './model/model.js';

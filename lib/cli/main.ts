@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 
 import { type CommandContext, UsageError, collect, splitTags } from './context.js';
+import { printable } from './terminal.js';
 
 const debugOption = new Option('--debug', 'print stack traces (also: TENON_DEBUG=1)');
 
@@ -178,7 +179,9 @@ function report(error: unknown, isDebugging: boolean): void {
     return;
   }
   const code = 'code' in error && typeof error.code === 'string' ? ` [${error.code}]` : '';
-  console.error(`error: ${error.message}${code}`);
+  // Messages quote names from models.
+  const message = error.message.split('\n').map(printable).join('\n');
+  console.error(`error: ${message}${code}`);
 }
 
 async function main(): Promise<void> {

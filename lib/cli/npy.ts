@@ -5,7 +5,7 @@
  * are structured and date types.
  */
 
-import { type DType, Tensor, type TensorElements, TenonError, type TypedArray } from './api.js';
+import { type DType, Tensor, type TensorElements, TenonError, type TypedArray } from '../index.js';
 
 export interface NpyArray {
   /** NumPy's type string, "<f4". */

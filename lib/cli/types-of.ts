@@ -1,4 +1,4 @@
-import type { DType, Dimension, Signature, ValueSpec } from './api.js';
+import type { DType, Dimension, Signature, ValueSpec } from '../index.js';
 
 export interface TypesSource {
   /** Becomes the type's name: "digits-cnn" → DigitsCnn. */

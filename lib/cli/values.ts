@@ -3,7 +3,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { type DType, type FeedValue, Tensor, type Value, type ValueSpec } from './api.js';
+import { type DType, type FeedValue, Tensor, type Value, type ValueSpec } from '../index.js';
 import { UsageError } from './context.js';
 import { formatJson, parseJson } from './json.js';
 import { formatNpy, parseNpy, tensorFromNpy } from './npy.js';

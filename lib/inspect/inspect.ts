@@ -54,16 +54,8 @@ export type ModelDescription = SavedModelDescription | OnnxDescription | GraphDe
 /** The name under which `load()` offers the one graph of an ONNX model. */
 const onnxSignatureName = 'serving_default';
 
-/**
- * Describes a model without an engine: signatures, versions, metadata. Takes what `load()`
- * takes: a path or file: URL of an .onnx file, a SavedModel folder, a folder of versions or a
- * frozen graph; or an ONNX model's bytes. Weights are not read.
- *
- * Errors: ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT, ERR_TENON_MODEL_INVALID,
- * ERR_TENON_TOO_LARGE, ERR_TENON_UNKNOWN_TAG; ERR_TENON_UNSUPPORTED for .ort files, which only
- * ONNX Runtime reads.
- */
-export async function inspect(
+/** What `inspect()` does; see lib/inspect/index.ts. */
+export async function inspectModel(
   source: ModelSource,
   options?: InspectOptions,
 ): Promise<ModelDescription> {

@@ -1,5 +1,6 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { types } from 'node:util';
 
 import type { ModelSource, ResolvedSource } from '../model/source.js';
 import { resolveSource } from '../model/source.js';
@@ -27,10 +28,13 @@ interface Place {
  * ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT, ERR_TENON_INVALID_ARGUMENT.
  */
 export async function locateModel(source: ModelSource): Promise<LocatedModel> {
-  const resolved = await resolveSource(source, undefined);
-  if ('model' in resolved && typeof resolved.model !== 'string') {
-    return { format: 'onnx', bytes: resolved.model };
+  // Read where they are: load() would copy them into memory of its own.
+  if (ArrayBuffer.isView(source)) {
+    const { buffer, byteOffset, byteLength } = source;
+    return { format: 'onnx', bytes: new Uint8Array(buffer, byteOffset, byteLength) };
   }
+  if (types.isAnyArrayBuffer(source)) return { format: 'onnx', bytes: new Uint8Array(source) };
+  const resolved = await resolveSource(source, undefined);
   const modelPath = pathOf(resolved);
   const format = formatOf(resolved, modelPath);
   const folder = format === 'saved-model' ? modelPath : path.dirname(modelPath);
@@ -66,8 +70,7 @@ function formatOf(resolved: ResolvedSource, modelPath: string): ModelFormat {
 }
 
 /** The folder a source names, links resolved; undefined where it names a file. */
-async function givenFolder(source: ModelSource): Promise<string | undefined> {
-  if (typeof source !== 'string' && !(source instanceof URL)) return undefined;
+async function givenFolder(source: string | URL): Promise<string | undefined> {
   return (await stat(source)).isDirectory() ? realpath(source) : undefined;
 }
 

@@ -77,7 +77,7 @@ function tensorToNative(
         `expected dtype ${spec.dtype} for "${name}", received ${value.dtype}`,
       );
     }
-    tensor = value;
+    tensor = value as Tensor;
   } else {
     tensor = tensorFrom(value, spec, name);
   }

@@ -24,7 +24,7 @@ export const defaultSignatureName = 'serving_default';
  *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, and those of finding the engine
  *   (ERR_TENON_ENGINE_…).
  */
-export async function load<T extends ModelTypes = UntypedModel>(
+export async function load<T extends ModelTypes<T> = UntypedModel>(
   source: ModelSource,
   options?: LoadOptions,
 ): Promise<Model<T>> {
@@ -43,7 +43,7 @@ export async function load<T extends ModelTypes = UntypedModel>(
     : loadTensorFlow<T>(found, resolved);
 }
 
-async function loadOnnx<T extends ModelTypes>(
+async function loadOnnx<T extends ModelTypes<T>>(
   source: string | Uint8Array,
   options: ResolvedLoadOptions,
 ): Promise<Model<T>> {
@@ -66,7 +66,7 @@ async function loadOnnx<T extends ModelTypes>(
   return finish<T>('onnxruntime', await loading, options);
 }
 
-async function loadTensorFlow<T extends ModelTypes>(
+async function loadTensorFlow<T extends ModelTypes<T>>(
   source: Extract<ResolvedSource, { engine: 'tensorflow' }>,
   options: ResolvedLoadOptions,
 ): Promise<Model<T>> {
@@ -149,7 +149,7 @@ function describeFrozenGraph(file: string, options: ResolvedLoadOptions): Descri
   };
 }
 
-async function finish<T extends ModelTypes>(
+async function finish<T extends ModelTypes<T>>(
   engine: 'onnxruntime' | 'tensorflow',
   session: NativeSession,
   options: ResolvedLoadOptions,

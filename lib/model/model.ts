@@ -7,16 +7,16 @@ import type { Signature, ValueSpec } from './spec.js';
 import type { ModelTypes, UntypedModel, Value } from './types.js';
 
 /** The signature `run` takes by itself: "serving_default" where the model has it. */
-export type DefaultSignature<T extends ModelTypes> = 'serving_default' extends keyof T
+export type DefaultSignature<T extends ModelTypes<T>> = 'serving_default' extends keyof T
   ? 'serving_default'
   : keyof T & string;
 
 /** Feeds by name, or the bare value of a model's only input. */
-export type Feeds<T extends ModelTypes, S extends keyof T> =
+export type Feeds<T extends ModelTypes<T>, S extends keyof T> =
   T[S]['feeds'] | T[S]['feeds'][keyof T[S]['feeds']];
 
 export interface RunOptions<
-  T extends ModelTypes = UntypedModel,
+  T extends ModelTypes<T> = UntypedModel,
   S extends keyof T = keyof T,
   O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
 > {
@@ -27,7 +27,7 @@ export interface RunOptions<
 }
 
 export interface AsyncRunOptions<
-  T extends ModelTypes = UntypedModel,
+  T extends ModelTypes<T> = UntypedModel,
   S extends keyof T = keyof T,
   O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
 > extends RunOptions<T, S, O> {
@@ -84,7 +84,7 @@ const maxTimeoutMs = 2 ** 31 - 1;
  * A model belongs to one JavaScript thread. Memory of its feeds is copied when a run is called,
  * except where Tenon owns it (`Tensor.alloc`, outputs), so a caller may reuse its arrays at once.
  */
-export class Model<T extends ModelTypes = UntypedModel> {
+export class Model<T extends ModelTypes<T> = UntypedModel> {
   readonly engine: EngineName;
   /** Every signature by name. An ONNX model has one, "serving_default". */
   readonly signatures: Readonly<Record<string, Signature>>;
@@ -327,7 +327,7 @@ export class Model<T extends ModelTypes = UntypedModel> {
 }
 
 /** What `load()` calls once the engine has the model. */
-export function createModel<T extends ModelTypes>(
+export function createModel<T extends ModelTypes<T>>(
   engine: EngineName,
   session: NativeSession,
   setup: ModelSetup,

@@ -1,4 +1,4 @@
-import type { DType, DTypeData, DTypeElement } from '../tensor/dtypes.js';
+import type { DType, DTypeElement, DTypeSource } from '../tensor/dtypes.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** One element as it may be fed: what `toArray()` gives, and a little more. */
@@ -15,7 +15,7 @@ export type NestedArray<T> = readonly (T | NestedArray<T>)[];
  * a (nested) array of elements, whose shape is its own.
  */
 export type TensorFeed<D extends DType = DType> =
-  Tensor<D> | DTypeData[D] | FeedElement<D> | NestedArray<FeedElement<D>>;
+  Tensor<D> | DTypeSource[D] | FeedElement<D> | NestedArray<FeedElement<D>>;
 
 /** What feeds any input: a tensor, or the array, Map or null of an ONNX sequence, map or optional. */
 export type FeedValue =
@@ -39,7 +39,7 @@ export interface SignatureTypes {
  *                                           outputs: { probabilities: Tensor<'float32'> } } }
  *     const model = await load<Digits>('digits.onnx');
  */
-export type ModelTypes = object & { [signature: string]: SignatureTypes };
+export type ModelTypes<T = Record<string, SignatureTypes>> = { [S in keyof T]: SignatureTypes };
 
 /** A model of which nothing is known before it is loaded: every output is taken to be a tensor. */
 export interface UntypedModel {

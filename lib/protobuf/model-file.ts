@@ -1,8 +1,12 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 import { TenonError } from '../errors.js';
 import type { MessageType } from './message.js';
 import { decodeFile } from './project.js';
+
+// Without it a pipe of that name would be waited for until somebody writes to it.
+const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 /**
  * Decodes a model's file. ERR_TENON_MODEL_NOT_FOUND where it is missing or cannot be read (the
@@ -15,7 +19,7 @@ export async function decodeModelFile<T extends object>(
   expected: string,
 ): Promise<T> {
   try {
-    const handle = await open(file, 'r');
+    const handle = await open(file, openFlags);
     try {
       if (!(await handle.stat()).isFile()) {
         throw new TenonError(

@@ -77,6 +77,15 @@ export type DTypeData = {
   [D in DType]: D extends 'string' ? string[] : InstanceType<(typeof dtypes)[D]['carrier']>;
 };
 
+type Tag<A> = A extends { readonly [Symbol.toStringTag]: infer T } ? T : never;
+
+/** The same over whatever kind of memory a caller has: what a tensor may be made of. */
+export type DTypeSource = {
+  [D in DType]: D extends 'string'
+    ? string[]
+    : Extract<TypedArray, { readonly [Symbol.toStringTag]: Tag<DTypeData[D]> }>;
+};
+
 /** One element as `toArray()` gives it and arrays may feed it. */
 export type DTypeElement = {
   [D in DType]: D extends 'string'

@@ -7,6 +7,7 @@ import {
   type DType,
   type DTypeData,
   type DTypeElement,
+  type DTypeSource,
   dtypes,
   isDType,
   type TypedArray,
@@ -35,7 +36,7 @@ export type TensorArray<D extends DType> = DTypeElement[D] | TensorArray<D>[];
 
 /** What a tensor can be made of. */
 export type TensorElements<D extends DType> =
-  | DTypeData[D]
+  | DTypeSource[D]
   | readonly DTypeElement[D][]
   | (D extends 'string' ? readonly (string | Uint8Array)[] : never)
   | (D extends 'int64' | 'uint64' ? readonly (number | bigint)[] : never);

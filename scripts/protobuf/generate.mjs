@@ -12,7 +12,8 @@
 //   label     optional (or singular), repeated, map, or oneof:<name>
 //   oneof     name of the oneof the field belongs to
 //   presence  "explicit" (or proto3_optional) where absent differs from the default
-//   packing   "packed" where a repeated field is written packed
+//   packing   "packed" or "expanded": how a repeated field is written. Empty is the language's own
+//             rule: numbers and enums of proto3 are packed, everything else is not
 // Fields that are not listed are skipped by the decoder without being decoded.
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -104,12 +105,17 @@ function load(fieldRows, enumRows) {
       number,
       type: map === null ? row.type : map[2],
       key: map?.[1],
-      repeated: row.label === 'repeated' ? row.packing || 'expanded' : undefined,
+      repeated: row.label === 'repeated' ? row.packing || defaultPacking(row, enums) : undefined,
       oneof: row.oneof === '' ? inOneof && camelCase(inOneof[1]) : camelCase(row.oneof),
       explicit: row.presence === 'explicit' || row.presence === 'proto3_optional',
     });
   }
   return { messages, enums };
+}
+
+function defaultPacking({ module, type }, enums) {
+  const isNumeric = enums.has(type) || (scalars.has(type) && type !== 'string' && type !== 'bytes');
+  return isNumeric && !proto2Modules.has(module) ? 'packed' : 'expanded';
 }
 
 function emit(module, { messages, enums }) {

@@ -131,6 +131,11 @@ export function typeErrors(
   return errors;
 }
 
+/** What stands in backticks within a line. */
+function inlineCode(page: Page): string[] {
+  return [...withoutBlocks(page.text).matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code);
+}
+
 /** The anchors of a page's headings, as GitHub makes them. */
 function anchorsOf(text: string): Set<string> {
   const anchors = new Set<string>();
@@ -169,11 +174,28 @@ export function brokenLinks(page: Page): string[] {
   });
 }
 
-/** Paths of this repository that a page names in backticks and that are not there. */
+/** Paths of this repository that a page names, in backticks or in a command, and that are not there. */
 export function missingPaths(page: Page): string[] {
-  const folders = 'bench|deploy|docs|examples|lib|native|prebuilds|scripts|test';
+  const folders = 'bench|deploy|docs|examples|lib|native|scripts|test|\\.ci|\\.github';
   const pattern = new RegExp(`^(?:${folders})/[\\w./-]*$`);
-  return [...withoutBlocks(page.text).matchAll(/`([^`\n]+)`/g)]
-    .map(([, code = '']) => code)
-    .filter((code) => pattern.test(code) && !existsSync(path.join(root, code)));
+  const named = inlineCode(page);
+  const commands = page.blocks
+    .filter(({ language }) => language === 'sh' || language === '')
+    .flatMap(({ text }) => text.split(/\s+/));
+  return [...named, ...commands].filter(
+    (code) =>
+      // A C++ unit may be named without its extension.
+      pattern.test(code) && !['', '.cc'].some((end) => existsSync(path.join(root, code + end))),
+  );
+}
+
+/** npm scripts that a page tells its readers to run and package.json does not have. */
+export function missingScripts(page: Page): string[] {
+  const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  const code = [...inlineCode(page), ...page.blocks.map(({ text }) => text)].join('\n');
+  return [...code.matchAll(/\bnpm run ([\w:-]+)/g)]
+    .map(([, script = '']) => script)
+    .filter((script) => scripts[script] === undefined);
 }

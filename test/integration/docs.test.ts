@@ -10,6 +10,7 @@ import {
   examplesIn,
   makeProject,
   missingPaths,
+  missingScripts,
   printsOf,
   readPages,
   runBlock,
@@ -23,7 +24,7 @@ import {
 // sh: `# prints: text`) must be in what it prints. docs/exporting.md is compiled here; its recipes
 // need Python, and scripts/run-export-recipes.mjs runs them.
 
-const timeoutMs = 50_000;
+const timeoutMs = 110_000;
 
 const pages = readPages();
 const examples = examplesIn(pages, ['ts', 'js', 'sh']).filter(
@@ -56,7 +57,7 @@ describe('examples', () => {
 
   for (const [i, example] of examples.entries()) {
     const { title, block } = example;
-    it.concurrent(title, async ({ expect }) => {
+    it.concurrent(title, { timeout: timeoutMs + 10_000 }, async ({ expect }) => {
       if (block.language === 'ts') expect(errors.get(title)).toEqual([]);
       if (!isRun(example)) return;
       const project = path.join(folder, `example-${i}`);
@@ -75,5 +76,9 @@ describe.each(pages)('$name', (page) => {
 
   it('names paths that are there', () => {
     expect(missingPaths(page)).toEqual([]);
+  });
+
+  it('names npm scripts that are there', () => {
+    expect(missingScripts(page)).toEqual([]);
   });
 });

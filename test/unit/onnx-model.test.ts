@@ -138,3 +138,23 @@ describe('readOnnxModel', () => {
     for (const number of [0, 27, 28, 29, -1]) expect(dtypeFromOnnx(number)).toBeUndefined();
   });
 });
+
+describe('damaged files', () => {
+  it('give a coded error or a model', async () => {
+    const bytes = await readFile(`${fixtures}/models/multi_io.onnx`);
+    let state = 11;
+    let refused = 0;
+    for (let round = 0; round < 3000; round++) {
+      const damaged = bytes.slice();
+      for (let i = 0; i < 3; i++) {
+        state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+        damaged[state % damaged.length] = state >>> 24;
+      }
+      const result: unknown = await readOnnxModel(damaged).catch((error: unknown) => error);
+      if (!(result instanceof Error)) continue;
+      expect((result as TenonError).code).toBe('ERR_TENON_MODEL_INVALID');
+      refused++;
+    }
+    expect(refused).toBeGreaterThan(100);
+  });
+});

@@ -4,7 +4,7 @@ import { format, resolveConfig } from 'prettier';
 import { describe, expect, it } from 'vitest';
 
 import { typeNameOf, typesOf } from '../../lib/cli/types-of.js';
-import { inspect } from '../../lib/inspect/inspect.js';
+import { inspect } from '../../lib/inspect/index.js';
 import type { Signature, ValueSpec } from '../../lib/model/spec.js';
 
 const generated = ['tf_signatures', 'multi_io.onnx', 'maps.onnx', 'maps_in.onnx', 'optionals.onnx'];

@@ -1,4 +1,4 @@
-import { type EngineName, createProgressBar, engines } from '../api.js';
+import { type EngineName, createProgressBar, engines } from '../../index.js';
 import { UsageError, print } from '../context.js';
 import { formatJson } from '../json.js';
 import { columns, printable, styleOf } from '../terminal.js';

@@ -5,7 +5,7 @@ import {
   type ValueSpec,
   inspect,
   load,
-} from '../api.js';
+} from '../../index.js';
 import { print } from '../context.js';
 import { formatJson } from '../json.js';
 import {

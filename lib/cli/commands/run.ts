@@ -11,7 +11,7 @@ import {
   type ValueSpec,
   type ValuesModel,
   load,
-} from '../api.js';
+} from '../../index.js';
 import { UsageError, print } from '../context.js';
 import { formatJson } from '../json.js';
 import { styleOf } from '../terminal.js';

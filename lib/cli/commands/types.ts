@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { type Signature, TenonError, inspect, load } from '../api.js';
+import { type Signature, TenonError, inspect, load } from '../../index.js';
 import { UsageError } from '../context.js';
 import { typeNameOf, typesOf } from '../types-of.js';
 
