@@ -33,6 +33,7 @@ struct OrtCUDAProviderOptionsV2;
 struct OrtEnv;
 struct OrtEpDevice;
 struct OrtHardwareDevice;
+struct OrtIoBinding;
 struct OrtKeyValuePairs;
 struct OrtLoraAdapter;
 struct OrtMapTypeInfo;
@@ -83,6 +84,7 @@ enum OrtHardwareDeviceType : int { kOrtHardwareCpu = 0, kOrtHardwareGpu = 1, kOr
 
 // An element type as ONNX numbers it; tensor.h maps it to a DType.
 using OrtElementType = int;
+inline constexpr int kElementTypeCount = 27;
 
 // Called by the engine on any of its threads.
 using OrtLoggingFunction = void(TENON_ORT_CALL*)(void* param, int severity, const char* category,
@@ -158,6 +160,7 @@ struct OrtApiBase {
   F(GetTensorTypeAndShape, 65, 0, OrtStatus*, (const OrtValue*, OrtTensorTypeAndShapeInfo**))      \
   F(GetValueType, 67, 0, OrtStatus*, (const OrtValue*, OrtValueType*))                             \
   F(CreateCpuMemoryInfo, 69, 0, OrtStatus*, (OrtAllocatorType, OrtMemType, OrtMemoryInfo**))       \
+  F(MemoryInfoGetName, 71, 0, OrtStatus*, (const OrtMemoryInfo*, const char**))                    \
   F(MemoryInfoGetMemType, 73, 0, OrtStatus*, (const OrtMemoryInfo*, OrtMemType*))                  \
   F(AllocatorFree, 76, 0, OrtStatus*, (OrtAllocator*, void*))                                      \
   F(GetAllocatorWithDefaultOptions, 78, 0, OrtStatus*, (OrtAllocator**))                           \
@@ -207,6 +210,15 @@ struct OrtApiBase {
   F(ReleaseAvailableProviders, 126, 4, OrtStatus*, (char** names, int count))                      \
   F(AddSessionConfigEntry, 130, 5, OrtStatus*,                                                     \
     (OrtSessionOptions*, const char* key, const char* value))                                      \
+  F(RunWithBinding, 133, 5, OrtStatus*, (OrtSession*, const OrtRunOptions*, const OrtIoBinding*))  \
+  F(CreateIoBinding, 134, 5, OrtStatus*, (OrtSession*, OrtIoBinding**))                            \
+  F(ReleaseIoBinding, 135, 5, void, (OrtIoBinding*))                                               \
+  F(BindInput, 136, 5, OrtStatus*, (OrtIoBinding*, const char* name, const OrtValue*))             \
+  F(BindOutput, 137, 5, OrtStatus*, (OrtIoBinding*, const char* name, const OrtValue*))            \
+  F(BindOutputToDevice, 138, 5, OrtStatus*,                                                        \
+    (OrtIoBinding*, const char* name, const OrtMemoryInfo*))                                       \
+  F(GetBoundOutputValues, 140, 5, OrtStatus*,                                                      \
+    (const OrtIoBinding*, OrtAllocator*, OrtValue*** values, size_t* count))                       \
   F(SetGlobalIntraOpNumThreads, 147, 5, OrtStatus*, (OrtThreadingOptions*, int))                   \
   F(SetGlobalInterOpNumThreads, 148, 5, OrtStatus*, (OrtThreadingOptions*, int))                   \
   F(SetGlobalSpinControl, 149, 5, OrtStatus*, (OrtThreadingOptions*, int))                         \
@@ -287,6 +299,8 @@ struct OrtApiBase {
   F(EpDevice_EpOptions, 315, 22, const OrtKeyValuePairs*, (const OrtEpDevice*))                    \
   F(EpDevice_Device, 316, 22, const OrtHardwareDevice*, (const OrtEpDevice*))                      \
   F(GetTensorSizeInBytes, 318, 23, OrtStatus*, (const OrtValue*, size_t*))                         \
+  F(SessionGetMemoryInfoForOutputs, 381, 23, OrtStatus*,                                           \
+    (const OrtSession*, const OrtMemoryInfo** infos, size_t count))                                \
   F(CopyTensors, 386, 23, OrtStatus*,                                                              \
     (const OrtEnv*, const OrtValue* const* from, OrtValue* const* to, OrtSyncStream*,              \
      size_t count))                                                                                \

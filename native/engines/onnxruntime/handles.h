@@ -26,6 +26,7 @@ template <typename T, auto Release>
 using Handle = std::unique_ptr<T, Releaser<Release>>;
 
 using CudaOptionsHandle = Handle<OrtCUDAProviderOptionsV2, &Api::ReleaseCUDAProviderOptions>;
+using IoBindingHandle = Handle<OrtIoBinding, &Api::ReleaseIoBinding>;
 using MemoryInfoHandle = Handle<OrtMemoryInfo, &Api::ReleaseMemoryInfo>;
 using ModelMetadataHandle = Handle<OrtModelMetadata, &Api::ReleaseModelMetadata>;
 using RunOptionsHandle = Handle<OrtRunOptions, &Api::ReleaseRunOptions>;
