@@ -45,6 +45,11 @@ struct ModelInfo {
   std::vector<std::pair<std::string, std::string>> metadata;
   // The model's own key/value map.
   std::vector<std::pair<std::string, std::string>> custom_metadata;
+  // ONNX Runtime: the execution providers of the session in order of preference,
+  // by their full names …
+  std::vector<std::string> providers;
+  // … and those that were asked for and could not start: the name, and why.
+  std::vector<std::pair<std::string, std::string>> provider_fallbacks;
 };
 
 }  // namespace tenon

@@ -27,8 +27,11 @@ using Handle = std::unique_ptr<T, Releaser<Release>>;
 
 using CudaOptionsHandle = Handle<OrtCUDAProviderOptionsV2, &Api::ReleaseCUDAProviderOptions>;
 using IoBindingHandle = Handle<OrtIoBinding, &Api::ReleaseIoBinding>;
+using LoraAdapterHandle = Handle<OrtLoraAdapter, &Api::ReleaseLoraAdapter>;
 using MemoryInfoHandle = Handle<OrtMemoryInfo, &Api::ReleaseMemoryInfo>;
 using ModelMetadataHandle = Handle<OrtModelMetadata, &Api::ReleaseModelMetadata>;
+using PrepackedWeightsHandle =
+    Handle<OrtPrepackedWeightsContainer, &Api::ReleasePrepackedWeightsContainer>;
 using RunOptionsHandle = Handle<OrtRunOptions, &Api::ReleaseRunOptions>;
 using SessionHandle = Handle<OrtSession, &Api::ReleaseSession>;
 using SessionOptionsHandle = Handle<OrtSessionOptions, &Api::ReleaseSessionOptions>;
@@ -36,6 +39,7 @@ using StatusHandle = Handle<OrtStatus, &Api::ReleaseStatus>;
 using TensorRtOptionsHandle =
     Handle<OrtTensorRTProviderOptionsV2, &Api::ReleaseTensorRTProviderOptions>;
 using TensorInfoHandle = Handle<OrtTensorTypeAndShapeInfo, &Api::ReleaseTensorTypeAndShapeInfo>;
+using ThreadingOptionsHandle = Handle<OrtThreadingOptions, &Api::ReleaseThreadingOptions>;
 using TypeInfoHandle = Handle<OrtTypeInfo, &Api::ReleaseTypeInfo>;
 using ValueHandle = Handle<OrtValue, &Api::ReleaseValue>;
 

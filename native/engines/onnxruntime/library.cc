@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engines/onnxruntime/environment.h"
 #include "engines/onnxruntime/status.h"
 
 namespace tenon::onnxruntime {
@@ -120,13 +121,23 @@ Status Library::ReadProviders() {
   return TakeStatus(api_, api_.ReleaseAvailableProviders(names, count), StatusCode::kEngineLoad);
 }
 
-Status Library::CreateEnvironment(const EnvironmentOptions& options) {
-  if (!options.telemetry && minor_ >= kFirstMinorWithTelemetry) DisableTelemetryInProcess();
+Status Library::RegisterProviderLibraries() {
+  return onnxruntime::RegisterProviderLibraries(api_, env_);
+}
+
+Status Library::CreateEnvironment() {
+  const ProcessSettings settings = FixSettings();
+  if (!settings.telemetry && minor_ >= kFirstMinorWithTelemetry) DisableTelemetryInProcess();
   const auto check = [this](OrtStatus* status) {
     return TakeStatus(api_, status, StatusCode::kEngineLoad);
   };
-  TENON_RETURN_IF_ERROR(check(api_.CreateEnv(options.log_severity, "tenon", &env_)));
-  if (!options.telemetry) TENON_RETURN_IF_ERROR(check(api_.DisableTelemetryEvents(env_)));
+  const Status made = MakeEnvironment(api_, settings, &env_);
+  if (!made.ok()) {
+    UnfixSettings();
+    return made;
+  }
+  has_global_pools_ = settings.global_pools.has_value();
+  if (!settings.telemetry) TENON_RETURN_IF_ERROR(check(api_.DisableTelemetryEvents(env_)));
   TENON_RETURN_IF_ERROR(check(api_.GetAllocatorWithDefaultOptions(&allocator_)));
   TENON_RETURN_IF_ERROR(check(api_.CreateCpuMemoryInfo(kOrtDeviceAllocator, kOrtMemTypeDefault,
                                                        Receiver(api_, &cpu_memory_))));
@@ -161,13 +172,18 @@ Result<EngineDescription> Library::Describe() {
 
 Result<std::shared_ptr<Engine>> Open(const std::string& path, const EnvironmentOptions& options) {
   return CatchAll([&]() -> Result<std::shared_ptr<Engine>> {
+    TENON_RETURN_IF_ERROR(Configure(options));
     Registration& registration = TheRegistration();
     const std::string real_path = RealPath(path);
     // Held while the library loads: a second opener waits for the first.
     std::lock_guard<std::mutex> lock(registration.mutex);
     const std::shared_ptr<Library>& open = registration.library;
+    const auto opened = [&registration]() -> Result<std::shared_ptr<Engine>> {
+      TENON_RETURN_IF_ERROR(registration.library->RegisterProviderLibraries());
+      return std::shared_ptr<Engine>(registration.library);
+    };
     if (open != nullptr && !real_path.empty() && real_path == registration.real_path) {
-      return std::shared_ptr<Engine>(open);
+      return opened();
     }
     const Status conflict(StatusCode::kEngineConflict,
                           open == nullptr
@@ -180,14 +196,14 @@ Result<std::shared_ptr<Engine>> Open(const std::string& path, const EnvironmentO
 
     Result<std::shared_ptr<Library>> loaded = Library::Load(path);
     if (open != nullptr) {
-      if (loaded.ok() && (*loaded)->base() == open->base()) return std::shared_ptr<Engine>(open);
+      if (loaded.ok() && (*loaded)->base() == open->base()) return opened();
       return conflict;
     }
     if (!loaded.ok()) return loaded.status();
-    TENON_RETURN_IF_ERROR((*loaded)->CreateEnvironment(options));
+    TENON_RETURN_IF_ERROR((*loaded)->CreateEnvironment());
     registration.library = *loaded;
     registration.real_path = real_path;
-    return std::shared_ptr<Engine>(registration.library);
+    return opened();
   });
 }
 

@@ -27,7 +27,9 @@ class Library : public Engine {
   static Result<std::shared_ptr<Library>> Load(const std::string& path);
 
   // Once, before anything but its version and path is asked of it.
-  Status CreateEnvironment(const EnvironmentOptions& options);
+  Status CreateEnvironment();
+  // Those of Configure that it does not have yet. Not for two threads at once.
+  Status RegisterProviderLibraries();
 
   Result<EngineDescription> Describe() override;
   const std::string& version() const override { return version_; }
@@ -35,7 +37,9 @@ class Library : public Engine {
 
   const Api& api() const { return api_; }
   const OrtApiBase* base() const { return base_; }
-  const OrtEnv* env() const { return env_; }
+  OrtEnv* env() const { return env_; }
+  // Whether the environment has thread pools that sessions can share.
+  bool has_global_pools() const { return has_global_pools_; }
 
   // The engine's default CPU allocator; the engine owns it.
   OrtAllocator* allocator() const { return allocator_; }
@@ -60,6 +64,7 @@ class Library : public Engine {
   const Api api_;
   const int minor_;
   OrtEnv* env_ = nullptr;  // never released, see above
+  bool has_global_pools_ = false;
   OrtAllocator* allocator_ = nullptr;
   MemoryInfoHandle cpu_memory_;
   std::vector<std::string> providers_;

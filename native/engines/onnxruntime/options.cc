@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <string_view>
 
-#include "engines/onnxruntime/providers.h"
 #include "engines/onnxruntime/status.h"
 
 namespace tenon::onnxruntime {
@@ -24,11 +23,88 @@ Status CheckThreads(const char* name, int threads) {
           std::string("expected ") + name + " of at least 1, received " + std::to_string(threads)};
 }
 
-// The engine's words after what was being set, which they often leave out.
-Status WithSubject(const Status& status, const std::string& subject) {
-  if (status.ok()) return {};
-  return Status(status.code(), subject + ": " + status.message())
-      .WithEngineCode(status.engine_code());
+// A value that the engine would take for another: text to a C string's end.
+Status CheckText(const std::string& what, const std::string& text) {
+  if (text.find('\0') == std::string::npos) return {};
+  return {StatusCode::kInvalidArgument, "expected no NUL in " + what + ", received one"};
+}
+
+// Whether the session runs on the process's pools.
+Status ChoosePools(const Library& library, const SessionOptions& options, bool* shared) {
+  *shared = options.shared_threads.value_or(library.has_global_pools());
+  if (!*shared || library.has_global_pools()) return {};
+  return {StatusCode::kConfigure,
+          "expected global thread pools, set before ONNX Runtime is opened, for a session that "
+          "shares them, received none"};
+}
+
+Status SetThreads(const Library& library, const SessionOptions& options,
+                  OrtSessionOptions* session) {
+  const Api& api = library.api();
+  const auto check = [&api](OrtStatus* status) {
+    return TakeStatus(api, status, StatusCode::kInvalidArgument);
+  };
+  bool shared = false;
+  TENON_RETURN_IF_ERROR(ChoosePools(library, options, &shared));
+  if (shared) {
+    TENON_RETURN_IF_ERROR(check(api.DisablePerSessionThreads(session)));
+    return check(api.SetSessionExecutionMode(session, kOrtSequential));
+  }
+  TENON_RETURN_IF_ERROR(CheckThreads("intraOp threads", options.intra_op_threads));
+  TENON_RETURN_IF_ERROR(CheckThreads("interOp threads", options.inter_op_threads));
+  const bool parallel = options.inter_op_threads > 1;
+  TENON_RETURN_IF_ERROR(check(api.SetIntraOpNumThreads(session, options.intra_op_threads)));
+  TENON_RETURN_IF_ERROR(check(api.SetInterOpNumThreads(session, options.inter_op_threads)));
+  TENON_RETURN_IF_ERROR(
+      check(api.SetSessionExecutionMode(session, parallel ? kOrtParallel : kOrtSequential)));
+  for (const char* key : {kIntraOpSpinning, kInterOpSpinning}) {
+    if (HasEntry(options, key)) continue;
+    TENON_RETURN_IF_ERROR(check(api.AddSessionConfigEntry(session, key, options.spin ? "1" : "0")));
+  }
+  return {};
+}
+
+Status SetLogging(const Api& api, const SessionOptions& options, OrtSessionOptions* session) {
+  const auto check = [&api](OrtStatus* status) {
+    return TakeStatus(api, status, StatusCode::kInvalidArgument);
+  };
+  if (options.log_severity) {
+    TENON_RETURN_IF_ERROR(check(api.SetSessionLogSeverityLevel(session, *options.log_severity)));
+  }
+  if (options.log_verbosity != 0) {
+    TENON_RETURN_IF_ERROR(check(api.SetSessionLogVerbosityLevel(session, options.log_verbosity)));
+  }
+  if (options.log_id.empty()) return {};
+  TENON_RETURN_IF_ERROR(CheckText("the log id", options.log_id));
+  return check(api.SetSessionLogId(session, options.log_id.c_str()));
+}
+
+Status SetMemory(const Api& api, const SessionOptions& options, OrtSessionOptions* session) {
+  const auto check = [&api](OrtStatus* status) {
+    return TakeStatus(api, status, StatusCode::kInvalidArgument);
+  };
+  // Both are on unless the engine is told otherwise.
+  if (!options.cpu_arena) TENON_RETURN_IF_ERROR(check(api.DisableCpuMemArena(session)));
+  if (!options.memory_pattern) TENON_RETURN_IF_ERROR(check(api.DisableMemPattern(session)));
+  return {};
+}
+
+Status SetDimensions(const Api& api, const SessionOptions& options, OrtSessionOptions* session) {
+  const auto set = [&](const auto& overrides, auto add) -> Status {
+    for (const auto& [name, size] : overrides) {
+      TENON_RETURN_IF_ERROR(CheckText("the name of a dimension", name));
+      if (size < 0) {
+        return {StatusCode::kInvalidArgument, "expected a size of at least 0 for dimension \"" +
+                                                  name + "\", received " + std::to_string(size)};
+      }
+      TENON_RETURN_IF_ERROR(WithSubject(
+          TakeStatus(api, add(session, name.c_str(), size), StatusCode::kInvalidArgument),
+          "free dimension \"" + name + "\""));
+    }
+    return {};
+  };
+  TENON_RETURN_IF_ERROR(set(options.free_dimension_overrides, api.AddFreeDimensionOverrideByName));
+  return set(options.free_denotation_overrides, api.AddFreeDimensionOverride);
 }
 
 }  // namespace
@@ -41,51 +117,57 @@ std::basic_string<OrtPathChar> ToOrtPath(const std::string& path) {
 #endif
 }
 
+// The engine's words after what was being set, which they often leave out.
+Status WithSubject(const Status& status, const std::string& subject) {
+  if (status.ok()) return {};
+  return Status(status.code(), subject + ": " + status.message())
+      .WithEngineCode(status.engine_code());
+}
+
 Status MakeSessionOptions(const Library& library, const SessionOptions& options,
-                          SessionOptionsHandle* handle) {
+                          SessionOptionsHandle* handle, SessionResources* resources) {
   const Api& api = library.api();
   const auto check = [&api](OrtStatus* status) {
     return TakeStatus(api, status, StatusCode::kInvalidArgument);
   };
-  TENON_RETURN_IF_ERROR(CheckThreads("intraOp threads", options.intra_op_threads));
-  TENON_RETURN_IF_ERROR(CheckThreads("interOp threads", options.inter_op_threads));
-
   TENON_RETURN_IF_ERROR(check(api.CreateSessionOptions(Receiver(api, handle))));
   OrtSessionOptions* const session = handle->get();
-  const bool parallel = options.inter_op_threads > 1;
-  TENON_RETURN_IF_ERROR(check(api.SetIntraOpNumThreads(session, options.intra_op_threads)));
-  TENON_RETURN_IF_ERROR(check(api.SetInterOpNumThreads(session, options.inter_op_threads)));
-  TENON_RETURN_IF_ERROR(
-      check(api.SetSessionExecutionMode(session, parallel ? kOrtParallel : kOrtSequential)));
+  TENON_RETURN_IF_ERROR(SetThreads(library, options, session));
   TENON_RETURN_IF_ERROR(
       check(api.SetSessionGraphOptimizationLevel(session, options.graph_optimization_level)));
-
-  for (const char* key : {kIntraOpSpinning, kInterOpSpinning}) {
-    if (HasEntry(options, key)) continue;
-    TENON_RETURN_IF_ERROR(check(api.AddSessionConfigEntry(session, key, options.spin ? "1" : "0")));
+  TENON_RETURN_IF_ERROR(SetMemory(api, options, session));
+  TENON_RETURN_IF_ERROR(SetLogging(api, options, session));
+  TENON_RETURN_IF_ERROR(SetDimensions(api, options, session));
+  if (options.deterministic) {
+    TENON_RETURN_IF_ERROR(check(api.SetDeterministicCompute(session, true)));
+  }
+  if (!options.optimized_model_path.empty()) {
+    TENON_RETURN_IF_ERROR(
+        WithSubject(check(api.SetOptimizedModelFilePath(
+                        session, ToOrtPath(options.optimized_model_path).c_str())),
+                    "optimized model"));
+  }
+  if (!options.profile_path.empty()) {
+    TENON_RETURN_IF_ERROR(WithSubject(
+        check(api.EnableProfiling(session, ToOrtPath(options.profile_path).c_str())), "profiling"));
   }
   for (const auto& [key, value] : options.config_entries) {
-    TENON_RETURN_IF_ERROR(
-        WithSubject(check(api.AddSessionConfigEntry(session, key.c_str(), value.c_str())),
-                    "session config entry \"" + key + "\""));
-  }
-  for (const auto& [name, size] : options.free_dimension_overrides) {
-    if (size < 0) {
-      return {StatusCode::kInvalidArgument, "expected a size of at least 0 for dimension \"" +
-                                                name + "\", received " + std::to_string(size)};
-    }
-    TENON_RETURN_IF_ERROR(
-        WithSubject(check(api.AddFreeDimensionOverrideByName(session, name.c_str(), size)),
-                    "free dimension \"" + name + "\""));
+    const std::string subject = "session config entry \"" + key + "\"";
+    TENON_RETURN_IF_ERROR(CheckText(subject, key + value));
+    TENON_RETURN_IF_ERROR(WithSubject(
+        check(api.AddSessionConfigEntry(session, key.c_str(), value.c_str())), subject));
   }
   for (const std::string& path : options.custom_op_libraries) {
     TENON_RETURN_IF_ERROR(
         WithSubject(check(api.RegisterCustomOpsLibrary_V2(session, ToOrtPath(path).c_str())),
                     "custom operator library \"" + path + "\""));
   }
-  for (const ExecutionProvider& provider : options.providers) {
-    TENON_RETURN_IF_ERROR(WithSubject(AppendProvider(library, provider, session),
-                                      "execution provider \"" + provider.name + "\""));
+  TENON_RETURN_IF_ERROR(AddWeights(library, options, session, &resources->weights));
+  TENON_RETURN_IF_ERROR(OpenLoraAdapters(library, options, &resources->lora_adapters));
+  if (!options.weight_group.empty()) {
+    auto group = WeightGroup::Named(library, options.weight_group);
+    if (!group.ok()) return group.status();
+    resources->weight_group = *group;
   }
   return {};
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "core/status.h"
@@ -7,15 +8,26 @@
 #include "engines/onnxruntime/engine.h"
 #include "engines/onnxruntime/handles.h"
 #include "engines/onnxruntime/library.h"
+#include "engines/onnxruntime/weights.h"
 
 namespace tenon::onnxruntime {
 
 // A UTF-8 path as the engine takes it.
 std::basic_string<OrtPathChar> ToOrtPath(const std::string& path);
 
-// The engine's form of `options`. An option that it refuses is
-// kInvalidArgument, a provider kProvider.
+// The engine's words after what was being set, which they often leave out.
+Status WithSubject(const Status& status, const std::string& subject);
+
+// What a session refers to as long as it lives, beside its model.
+struct SessionResources {
+  ForeignWeights weights;
+  std::shared_ptr<WeightGroup> weight_group;
+  LoraAdapters lora_adapters;
+};
+
+// The engine's form of `options`, without their providers. An option that it
+// refuses is kInvalidArgument, one that it does not have kUnsupported.
 Status MakeSessionOptions(const Library& library, const SessionOptions& options,
-                          SessionOptionsHandle* handle);
+                          SessionOptionsHandle* handle, SessionResources* resources);
 
 }  // namespace tenon::onnxruntime

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "engines/onnxruntime/devices.h"
 #include "engines/onnxruntime/handles.h"
 #include "engines/onnxruntime/status.h"
 
@@ -105,6 +106,44 @@ Status AppendTensorRt(const Api& api, const OptionArrays& arrays, OrtSessionOpti
   return check(api.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, tensorrt.get()));
 }
 
+// By the devices that a provider names for itself, which is how those of a
+// provider library are reached, and how one device among several is chosen.
+Status AppendDevices(const Library& library, const ExecutionProvider& provider,
+                     const OptionArrays& arrays, OrtSessionOptions* options) {
+  const Api& api = library.api();
+  const std::string wanted = ShortName(provider.name);
+  std::vector<const OrtEpDevice*> all;
+  TENON_RETURN_IF_ERROR(EngineDevices(library, &all));
+  std::vector<std::string> names = library.providers();
+  std::vector<const OrtEpDevice*> own;
+  for (const OrtEpDevice* device : all) {
+    const std::string name = api.EpDevice_EpName(device);
+    if (ShortName(name) == wanted) own.push_back(device);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (own.empty()) {
+    return {StatusCode::kProvider,
+            (provider.devices.empty() ? "expected an execution provider among " + Join(names)
+                                      : "expected a provider with devices") +
+                ", received \"" + provider.name + "\""};
+  }
+  std::vector<const OrtEpDevice*> chosen;
+  for (const size_t index : provider.devices) {
+    if (index >= own.size()) {
+      return {StatusCode::kProvider, "expected a device of \"" + provider.name + "\" below " +
+                                         std::to_string(own.size()) + ", received " +
+                                         std::to_string(index)};
+    }
+    chosen.push_back(own[index]);
+  }
+  if (chosen.empty()) chosen = own;
+  return TakeStatus(api,
+                    api.SessionOptionsAppendExecutionProvider_V2(
+                        options, library.env(), chosen.data(), chosen.size(), arrays.keys.data(),
+                        arrays.values.data(), arrays.keys.size()),
+                    StatusCode::kProvider);
+}
+
 }  // namespace
 
 std::string FindProvider(std::string_view name, const std::vector<std::string>& available) {
@@ -115,18 +154,17 @@ std::string FindProvider(std::string_view name, const std::vector<std::string>& 
   return found == available.end() ? "" : *found;
 }
 
+bool IsCpuProvider(std::string_view name) { return ShortName(name) == ShortName(kCpu); }
+
 Status AppendProvider(const Library& library, const ExecutionProvider& provider,
                       OrtSessionOptions* options) {
   const Api& api = library.api();
   const std::string name = FindProvider(provider.name, library.providers());
-  if (name.empty()) {
-    return {StatusCode::kProvider, "expected an execution provider among " +
-                                       Join(library.providers()) + ", received \"" + provider.name +
-                                       "\""};
+  const OptionArrays arrays(provider);
+  if (name.empty() || !provider.devices.empty()) {
+    return AppendDevices(library, provider, arrays, options);
   }
   if (name == kCpu) return SetCpuOptions(api, provider, options);
-
-  const OptionArrays arrays(provider);
   if (name == kCuda) return AppendCuda(api, arrays, options);
   if (name == kTensorRt) return AppendTensorRt(api, arrays, options);
   if (name == kDml) {
@@ -145,10 +183,9 @@ Status AppendProvider(const Library& library, const ExecutionProvider& provider,
 }
 
 bool RunsOnCpuOnly(const SessionOptions& options) {
-  return std::all_of(options.providers.begin(), options.providers.end(),
-                     [](const ExecutionProvider& provider) {
-                       return ShortName(provider.name) == ShortName(kCpu);
-                     });
+  return std::all_of(
+      options.providers.begin(), options.providers.end(),
+      [](const ExecutionProvider& provider) { return IsCpuProvider(provider.name); });
 }
 
 }  // namespace tenon::onnxruntime

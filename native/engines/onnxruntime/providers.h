@@ -15,9 +15,11 @@ namespace tenon::onnxruntime {
 // there is none.
 std::string FindProvider(std::string_view name, const std::vector<std::string>& available);
 
-// Appends `provider` to the session options; the CPU, always there and always
-// last, only takes its option "use_arena" ("0" or "1"). Fails with kProvider,
-// naming what the library has.
+bool IsCpuProvider(std::string_view name);
+
+// Appends `provider` to the session options, by its name or by its devices; the CPU, always there
+// and always last, only takes its option "use_arena" ("0" or "1"). Fails with kProvider, naming
+// what the library has.
 Status AppendProvider(const Library& library, const ExecutionProvider& provider,
                       OrtSessionOptions* options);
 

@@ -1,36 +1,14 @@
 #include "engines/onnxruntime/session.h"
 
-#include <filesystem>
-#include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "engines/onnxruntime/model_info.h"
-#include "engines/onnxruntime/options.h"
-#include "engines/onnxruntime/providers.h"
 #include "engines/onnxruntime/small_array.h"
 #include "engines/onnxruntime/status.h"
 #include "engines/onnxruntime/tensor.h"
 
 namespace tenon::onnxruntime {
 namespace {
-
-// With this entry a model in the ORT format is used where it lies, instead of
-// being copied: the session then refers to the bytes as long as it lives.
-constexpr std::string_view kUseBytesDirectly = "session.use_ort_model_bytes_directly";
-
-bool UsesBytesDirectly(const SessionOptions& options) {
-  for (const auto& [key, value] : options.config_entries) {
-    if (key == kUseBytesDirectly && value == "1") return true;
-  }
-  return false;
-}
-
-bool FileExists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::exists(std::filesystem::path(std::u8string(path.begin(), path.end())),
-                                 error);
-}
 
 Status Aborted(const std::string& what) { return {StatusCode::kAborted, what}; }
 
@@ -63,48 +41,14 @@ Result<std::shared_ptr<OnnxSession>> OnnxSession::Create(std::shared_ptr<Library
 
 Status OnnxSession::Load(const ModelSource& source, const SessionOptions& options,
                          CancelToken* cancel) {
-  const Api& api = library_->api();
-  if (source.path.empty() && source.byte_length == 0) {
-    return {StatusCode::kModelInvalid, "expected a model of at least one byte, received none"};
-  }
-  if (cancel != nullptr && cancel->cancelled()) return Aborted("the load was cancelled");
-
-  SessionOptionsHandle session_options;
-  TENON_RETURN_IF_ERROR(MakeSessionOptions(*library_, options, &session_options));
-  if (UsesBytesDirectly(options)) bytes_owner_ = source.bytes_owner;
-
-  Status status;
-  {
-    // The flag is the options' own, which outlive the scope. A library that has
-    // no such flag finishes its load, and the session is dropped below.
-    OrtSessionOptions* const flagged = session_options.get();
-    const bool can_stop = api.SessionOptionsSetLoadCancellationFlag != nullptr;
-    const CancelToken::Scope scope(can_stop ? cancel : nullptr, [&api, flagged] {
-      StatusHandle(api.SessionOptionsSetLoadCancellationFlag(flagged, true), {&api}).reset();
-    });
-    status = TakeLoadStatus(
-        api, source.path.empty()
-                 ? api.CreateSessionFromArray(library_->env(), source.bytes, source.byte_length,
-                                              session_options.get(), Receiver(api, &session_))
-                 : api.CreateSession(library_->env(), ToOrtPath(source.path).c_str(),
-                                     session_options.get(), Receiver(api, &session_)));
-  }
-  if (cancel != nullptr && cancel->cancelled()) {
-    return status.ok() ? Aborted("the load was cancelled")
-                       : Status(StatusCode::kAborted, status.message())
-                             .WithEngineCode(status.engine_code());
-  }
-  if (status.code() == StatusCode::kModelNotFound &&
-      (source.path.empty() || FileExists(source.path))) {
-    // The model is there; a file it names is not.
-    return Status(StatusCode::kModelInvalid, status.message()).WithEngineCode(status.engine_code());
-  }
-  TENON_RETURN_IF_ERROR(status);
-
-  may_be_on_device_ = !RunsOnCpuOnly(options);
+  auto made = EngineSession::Create(*library_, source, options, cancel);
+  if (!made.ok()) return made.status();
+  session_ = std::move(*made);
   Result<ModelInfo> info = ReadModelInfo(*library_, session_.get());
   if (!info.ok()) return info.status();
   info_ = std::move(*info);
+  info_.providers = session_.providers();
+  info_.provider_fallbacks = session_.fallbacks();
   return {};
 }
 
@@ -152,7 +96,8 @@ Result<std::vector<Value>> OnnxSession::RunChecked(const RunRequest& request) {
   outputs.reserve(handles.size());
   for (size_t i = 0; i < handles.size(); ++i) {
     const ValueSpec& spec = signature.outputs[request.outputs[i]];
-    auto taken = TakeOutput(*library_, std::move(handles[i]), spec.name, may_be_on_device_);
+    auto taken =
+        TakeOutput(*library_, std::move(handles[i]), spec.name, session_.may_be_on_device());
     if (!taken.ok()) return taken.status();
     if (taken->kind == Value::Kind::kNone && spec.kind != ValueSpec::Kind::kOptional) {
       return Status(StatusCode::kRun,
@@ -173,12 +118,13 @@ Status OnnxSession::CallEngine(EngineCall* call, CancelToken* cancel) {
                               call->output_names.size(), call->outputs.data()),
                       StatusCode::kRun);
   };
-  if (cancel == nullptr) return run(nullptr);
+  if (cancel == nullptr && !session_.has_run_defaults()) return run(nullptr);
 
   // Fresh for each run: once told to terminate, options stay so.
   RunOptionsHandle options;
   TENON_RETURN_IF_ERROR(
       TakeStatus(api, api.CreateRunOptions(Receiver(api, &options)), StatusCode::kRun));
+  TENON_RETURN_IF_ERROR(session_.ApplyRunDefaults(options.get()));
   Status status;
   {
     OrtRunOptions* const stopped = options.get();
@@ -187,7 +133,7 @@ Status OnnxSession::CallEngine(EngineCall* call, CancelToken* cancel) {
     });
     status = run(options.get());
   }
-  if (!status.ok() && cancel->cancelled()) {
+  if (!status.ok() && cancel != nullptr && cancel->cancelled()) {
     return Status(StatusCode::kAborted, status.message()).WithEngineCode(status.engine_code());
   }
   return status;

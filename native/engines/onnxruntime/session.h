@@ -8,6 +8,7 @@
 #include "core/status.h"
 #include "core/value.h"
 #include "engines/onnxruntime/engine.h"
+#include "engines/onnxruntime/engine_session.h"
 #include "engines/onnxruntime/handles.h"
 #include "engines/onnxruntime/library.h"
 #include "engines/session.h"
@@ -39,14 +40,11 @@ class OnnxSession : public Session {
   Status CallEngine(EngineCall* call, CancelToken* cancel);
 
   // The members are destroyed from the last to the first: the engine's session
-  // goes before the model's bytes, which it may still refer to, and before the
-  // library whose functions release it.
+  // goes before the library whose functions release it.
   const std::shared_ptr<Library> library_;
-  std::shared_ptr<void> bytes_owner_;
-  SessionHandle session_;
+  EngineSession session_;
   // The names of the inputs and outputs that a run passes are those in info_.
   ModelInfo info_;
-  bool may_be_on_device_ = false;
 };
 
 }  // namespace tenon::onnxruntime
