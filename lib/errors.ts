@@ -35,6 +35,7 @@ export const errorCodes = [
   'ERR_TENON_ABORTED',
   'ERR_TENON_TIMEOUT',
   'ERR_TENON_QUEUE_FULL',
+  'ERR_TENON_BINDING_BUSY',
   'ERR_TENON_INTERNAL',
 ] as const;
 
@@ -91,7 +92,7 @@ export function describe(value: unknown): string {
       return 'a symbol';
     default: {
       if (Array.isArray(value)) return `an array of ${value.length}`;
-      const name = (value).constructor?.name;
+      const name = value.constructor?.name;
       return name === undefined || name === 'Object' ? 'an object' : `an instance of ${name}`;
     }
   }

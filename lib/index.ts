@@ -19,7 +19,18 @@ export {
 } from './inspect/index.js';
 export { load } from './model/load.js';
 export type { ExecutionProvider, LoadOptions } from './model/load-options.js';
-export { type AsyncRunOptions, Model, type ModelMetadata, type RunOptions } from './model/model.js';
+export { Binding, type BindingRunOptions } from './model/binding.js';
+export {
+  type AsyncRunOptions,
+  type BindOptions,
+  Model,
+  type ModelMetadata,
+  type ModelStats,
+  type RunOptions,
+  type SharedModel,
+  type TimeSummary,
+} from './model/model.js';
+export type { OutputPlace } from './model/request.js';
 export type { ModelSource } from './model/source.js';
 export type {
   Dimension,

@@ -3,7 +3,7 @@
 import { types } from 'node:util';
 
 import { describe, TenonError } from '../errors.js';
-import type { NativeTensorIn, NativeValueIn } from '../native/types.js';
+import type { NativeHandle, NativeTensorIn, NativeValueIn } from '../native/types.js';
 import { type DType, dtypes } from '../tensor/dtypes.js';
 import { nestedShape, tensorShape } from '../tensor/elements.js';
 import { elementCount, shapeText } from '../tensor/shape.js';
@@ -63,12 +63,17 @@ export function feedToNative(
   }
 }
 
-function tensorToNative(
+interface ToNative {
+  [toNative](subject: string): NativeTensorIn | NativeHandle;
+}
+
+/** As feedToNative, for an input that is a tensor. */
+export function tensorToNative(
   value: unknown,
   spec: TensorSpec,
   name: string,
   validateShapes: boolean,
-): NativeTensorIn {
+): NativeTensorIn | NativeHandle {
   let tensor: Tensor;
   if (value instanceof Tensor) {
     if (value.dtype !== spec.dtype) {
@@ -87,9 +92,7 @@ function tensorToNative(
       `expected shape ${shapeText(spec.shape)} for "${name}", received ${shapeText(tensor.shape)}`,
     );
   }
-  return (tensor as unknown as Record<typeof toNative, (subject: string) => NativeTensorIn>)[
-    toNative
-  ](name);
+  return (tensor as unknown as ToNative)[toNative](name);
 }
 
 /** A tensor from what is none yet: a typed array, a scalar, nested arrays. */
@@ -183,7 +186,7 @@ function mapToNative(value: unknown, spec: MapSpec, name: string): NativeValueIn
       { kind: 'tensor', name, dtype, shape: [list.length] },
       `${name}.${part}`,
       false,
-    );
+    ) as NativeTensorIn;
   };
   return {
     keys: column(value.keys(), spec.key, 'keys'),

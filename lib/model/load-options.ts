@@ -43,6 +43,11 @@ export interface LoadOptions {
     /** Runs that may wait for a lane; one more is ERR_TENON_QUEUE_FULL. Default: 16384. */
     maxQueue?: number;
   };
+  /**
+   * Where asynchronous runs happen: 'auto' runs on the calling thread what is measured to take less
+   * time than handing it to a lane would; 'never' always uses a lane. Default: 'auto'.
+   */
+  inline?: 'auto' | 'never';
   /** Compare feeds with the declared shapes before the engine is called. Default: true. */
   validateShapes?: boolean;
   onnxruntime?: {
@@ -81,6 +86,7 @@ export interface ResolvedLoadOptions {
   spin: boolean;
   lanes: number;
   maxQueue: number;
+  allowInline: boolean;
   validateShapes: boolean;
   onnxruntime: {
     library: string | undefined;
@@ -117,6 +123,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     'threads',
     'executionProviders',
     'pool',
+    'inline',
     'validateShapes',
     'onnxruntime',
     'tensorflow',
@@ -175,6 +182,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
       maxThreads,
     ),
     maxQueue: check.integer(pool['maxQueue'], 'pool.maxQueue', defaultMaxQueue, 0),
+    allowInline: check.oneOf(given['inline'], 'inline', ['auto', 'never']) !== 'never',
     validateShapes: check.boolean(given['validateShapes'], 'validateShapes', true),
     onnxruntime: {
       library: check.string(onnx['library'], 'onnxruntime.library'),

@@ -2,10 +2,11 @@ import { findEngine } from '../engines/find.js';
 import { freezeSettings } from '../configure.js';
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
-import type { NativeBinding, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
+import type { NativeGraphTensor, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
+import { boolean, checkOptions, string } from '../options.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
-import { createModel, type Model } from './model.js';
+import { createModel, type Model, type SharedModel } from './model.js';
 import { type ModelSource, type ResolvedSource, resolveSource } from './source.js';
 import type { ModelTypes, UntypedModel } from './types.js';
 
@@ -18,16 +19,18 @@ export const defaultSignatureName = 'serving_default';
  * @param source A path or file: URL — an `.onnx` or `.ort` file (external data beside it), a
  *   SavedModel folder, a folder of numeric versions (the highest is taken), a frozen GraphDef
  *   `.pb` with `tensorflow.inputs` and `outputs` — or the bytes of an ONNX model, which are
- *   copied.
+ *   copied; or what `share()` of a model in another thread gave, with the options `signature` and
+ *   `validateShapes` alone.
  * @throws A TenonError: ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT,
  *   ERR_TENON_MODEL_INVALID, ERR_TENON_UNKNOWN_TAG, ERR_TENON_UNKNOWN_SIGNATURE,
  *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, and those of finding the engine
  *   (ERR_TENON_ENGINE_…).
  */
 export async function load<T extends ModelTypes<T> = UntypedModel>(
-  source: ModelSource,
+  source: ModelSource | SharedModel,
   options?: LoadOptions,
 ): Promise<Model<T>> {
+  if (isSharedModel(source)) return attach<T>(source, options);
   const resolved = resolveLoadOptions(options);
   const found = await resolveSource(source, resolved.engine);
   for (const { engine, option } of resolved.onlyFor) {
@@ -41,6 +44,23 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
   return found.engine === 'onnxruntime'
     ? loadOnnx<T>(found.model, resolved)
     : loadTensorFlow<T>(found, resolved);
+}
+
+function isSharedModel(source: unknown): source is SharedModel {
+  return (source as SharedModel | null)?.kind === 'tenon.SharedModel';
+}
+
+/** A model that another thread loaded: everything but the default signature is settled. */
+function attach<T extends ModelTypes<T>>(
+  shared: SharedModel,
+  options: LoadOptions | undefined,
+): Model<T> {
+  const given = checkOptions(options, 'load', ['signature', 'validateShapes']);
+  return createModel<T>(shared.engine, nativeAddon().attach(shared.share), {
+    signature: string(given['signature'], 'signature') ?? shared.signature,
+    validateShapes: boolean(given['validateShapes'], 'validateShapes', shared.validateShapes),
+    methodNames: new Map(shared.methodNames),
+  });
 }
 
 async function loadOnnx<T extends ModelTypes<T>>(
@@ -60,6 +80,7 @@ async function loadOnnx<T extends ModelTypes<T>>(
     ...freezeSettings(),
     lanes: options.lanes,
     maxQueue: options.maxQueue,
+    allowInline: options.allowInline,
   });
   // The addon holds the memory as long as the engine reads it.
   if (typeof source !== 'string') addon.release(source.buffer as ArrayBuffer);
@@ -85,6 +106,7 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
     configProto: tensorflow.config,
     lanes: options.lanes,
     maxQueue: options.maxQueue,
+    allowInline: options.allowInline,
   });
   return finish<T>('tensorflow', session, options, described.methodNames);
 }
@@ -131,7 +153,7 @@ function describeFrozenGraph(file: string, options: ResolvedLoadOptions): Descri
       `expected "tensorflow.inputs" and "tensorflow.outputs" for the frozen graph ${file}, which names none itself`,
     );
   }
-  const bind = ([name, tensor]: [string, string]): NativeBinding => ({
+  const bind = ([name, tensor]: [string, string]): NativeGraphTensor => ({
     spec: { kind: 'tensor', name, dtype: undefined as never, shape: null },
     tensor,
   });

@@ -1,10 +1,22 @@
-import { describe, invalidArgument, TenonError } from '../errors.js';
-import type { EngineName, NativeSession, NativeValueIn, NativeValueOut } from '../native/types.js';
-import { checkOptions, integer, string, strings } from '../options.js';
-import { feedToNative, isBareFeed } from './feeds.js';
-import { valueFromNative } from './outputs.js';
+import { invalidArgument, TenonError } from '../errors.js';
+import { nativeAddon } from '../native/load.js';
+import type { EngineName, NativeHistogram, NativeOutputs, NativeSession } from '../native/types.js';
+import { boolean, checkOptions, integer, string } from '../options.js';
+import { Tensor } from '../tensor/tensor.js';
+import { type Binding, createBinding } from './binding.js';
+import { maxTimeoutMs, PendingRuns, type StopOptions } from './pending.js';
+import {
+  listed,
+  makeRequest,
+  namedOutputs,
+  type OutputPlace,
+  type Plan,
+  planOf,
+  type Request,
+  targetOf,
+} from './request.js';
 import type { Signature, ValueSpec } from './spec.js';
-import type { ModelTypes, UntypedModel, Value } from './types.js';
+import type { ModelTypes, UntypedModel } from './types.js';
 
 /** The signature `run` takes by itself: "serving_default" where the model has it. */
 export type DefaultSignature<T extends ModelTypes<T>> = 'serving_default' extends keyof T
@@ -22,8 +34,14 @@ export interface RunOptions<
 > {
   /** Which signature to call. Default: the one chosen at load, usually "serving_default". */
   signature?: S;
-  /** Which outputs to compute. Default: all. */
-  outputs?: readonly O[];
+  /**
+   * Which outputs to compute, by name; or where each goes: `'host'` memory (the default for names
+   * alone), `'engine'` (it stays there as a tensor that can be fed but not read), or a tensor of
+   * its dtype and shape, which is written in place and comes back. A run off the calling thread
+   * writes only into memory of Tenon's own (`Tensor.alloc`, an output). Default: all, to host
+   * memory.
+   */
+  outputs?: readonly O[] | { readonly [name in O]?: OutputPlace };
 }
 
 export interface AsyncRunOptions<
@@ -32,12 +50,26 @@ export interface AsyncRunOptions<
   O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
 > extends RunOptions<T, S, O> {
   /**
-   * Rejects the run with the signal's reason. ONNX Runtime is told to stop; TensorFlow cannot
-   * stop one run, which then ends unheard.
+   * Rejects the run with the signal's reason, at once: a queued run leaves the queue, ONNX Runtime
+   * is told to stop, TensorFlow cannot stop one run, which then ends unheard on its lane.
    */
   signal?: AbortSignal;
   /** Milliseconds after which the run is stopped likewise, with ERR_TENON_TIMEOUT. */
   timeoutMs?: number;
+  /** Queued runs of a higher priority go first; equal ones in order. An integer. Default: 0. */
+  priority?: number;
+  /**
+   * Passes the caller's own ArrayBuffers to the engine by pointer instead of copying them. Until
+   * the promise settles they must be neither written to, nor resized, nor transferred away
+   * (postMessage, `ArrayBuffer.transfer`): the engine would read freed memory. Default: false.
+   */
+  borrow?: boolean;
+}
+
+export interface BindOptions<T extends ModelTypes<T>, S extends keyof T> {
+  signature?: S;
+  /** Tensors that outputs are written into. The others get memory of their own. */
+  outputs?: { readonly [name in keyof T[S]['outputs']]?: Tensor };
 }
 
 /** What a model says of itself, under the engine's own keys. */
@@ -47,24 +79,44 @@ export interface ModelMetadata {
   readonly custom: Readonly<Record<string, string>>;
 }
 
-/** A signature made ready for runs: names to indices, once. */
-interface Plan {
-  readonly index: number;
-  readonly inputs: ReadonlyMap<string, { readonly index: number; readonly spec: ValueSpec }>;
-  readonly required: readonly string[];
-  /** The input a bare feed goes to. */
-  readonly onlyInput: string | undefined;
-  readonly outputs: ReadonlyMap<string, number>;
-  readonly outputNames: readonly string[];
-  readonly allOutputs: readonly number[];
+/** Times in microseconds; a quantile is at most 12.5 % too large. */
+export type TimeSummary = NativeHistogram;
+
+/** A snapshot of plain numbers. Counts are those of the model in all threads that share it. */
+export interface ModelStats {
+  /** Runs that ended, failed and cancelled ones included. */
+  readonly runs: number;
+  /** Of these, asynchronous runs that happened on the calling thread. */
+  readonly inlineRuns: number;
+  readonly failedRuns: number;
+  readonly cancelledRuns: number;
+  /** Runs that wait for a lane. */
+  readonly queuedRuns: number;
+  /** Lanes that run, abandoned runs included. */
+  readonly busyLanes: number;
+  /** Waits of runs that went through a lane. */
+  readonly queueMicros: TimeSummary;
+  /** Calls of the engine that went well. */
+  readonly runMicros: TimeSummary;
+  /** Bytes of feeds copied on their way to the engine, and passed by pointer. */
+  readonly feedBytesCopied: number;
+  readonly feedBytesPassed: number;
+  /** Bytes of outputs likewise; those written into a given tensor count as neither. */
+  readonly outputBytesCopied: number;
+  readonly outputBytesPassed: number;
+  /** Memory of Tenon's own that JavaScript holds, of all models of the process. */
+  readonly liveBuffers: number;
+  readonly liveBytes: number;
 }
 
-interface Request {
-  readonly plan: Plan;
-  readonly inputs: readonly number[];
-  readonly feeds: readonly NativeValueIn[];
-  readonly outputs: readonly number[];
-  readonly outputNames: readonly string[];
+/** A model that other threads may attach to: can be sent to a worker, and given to `load()`. */
+export interface SharedModel {
+  readonly kind: 'tenon.SharedModel';
+  readonly share: number;
+  readonly engine: EngineName;
+  readonly signature: string | undefined;
+  readonly validateShapes: boolean;
+  readonly methodNames: readonly (readonly [string, string])[];
 }
 
 interface ModelSetup {
@@ -75,14 +127,13 @@ interface ModelSetup {
 
 const constructing = Symbol('constructing');
 
-/** Longest time a Node timer can wait. */
-const maxTimeoutMs = 2 ** 31 - 1;
-
 /**
- * A loaded model. Runs may overlap; each happens on a native thread of the model's own pool.
+ * A loaded model. Runs may overlap; those that take longer than handing them over happen on
+ * native threads of the model's own ("lanes").
  *
- * A model belongs to one JavaScript thread. Memory of its feeds is copied when a run is called,
- * except where Tenon owns it (`Tensor.alloc`, outputs), so a caller may reuse its arrays at once.
+ * A model belongs to one JavaScript thread (others attach through `share()`). Memory of its feeds
+ * is copied when a run is called, except where Tenon owns it (`Tensor.alloc`, outputs), so a caller
+ * may reuse its arrays at once.
  */
 export class Model<T extends ModelTypes<T> = UntypedModel> {
   readonly engine: EngineName;
@@ -95,9 +146,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   readonly metadata: ModelMetadata;
 
   readonly #session: NativeSession;
+  readonly #setup: ModelSetup;
   readonly #plans: ReadonlyMap<string, Plan>;
   readonly #defaultPlan: Plan | undefined;
-  readonly #validateShapes: boolean;
+  readonly #pending = new PendingRuns();
   #closed: Promise<void> | undefined;
   #lastTicket = 0;
 
@@ -107,7 +159,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     const { info } = session;
     this.engine = engine;
     this.#session = session;
-    this.#validateShapes = setup.validateShapes;
+    this.#setup = setup;
     this.#plans = new Map(
       info.signatures.map((signature, index) => [signature.name, planOf(signature, index)]),
     );
@@ -137,7 +189,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   }
 
   /**
-   * Runs the model on a native thread.
+   * Runs the model off the calling thread, or on it where that is shorter than handing it over.
    *
    * @param feeds By input name: a Tensor; a typed array or a flat array, whose shape the model
    *   settles; a scalar; nested arrays. For a model with one input the bare value.
@@ -152,16 +204,31 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     S extends keyof T = DefaultSignature<T>,
     O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
   >(feeds: Feeds<T, S>, options?: AsyncRunOptions<T, S, O>): Promise<Pick<T[S]['outputs'], O>> {
-    const given = checkOptions(options, 'run', ['signature', 'outputs', 'signal', 'timeoutMs']);
-    const signal = checkSignal(given['signal']);
-    const timeoutMs = integer(given['timeoutMs'], 'timeoutMs', 0, 1, maxTimeoutMs);
-    signal?.throwIfAborted();
+    let stop = neverStopped;
+    let priority = 0;
+    let borrow = false;
+    let given: Record<string, unknown> = noOptions;
+    if (options !== undefined) {
+      given = checkOptions(options, 'run', runOptionNames);
+      stop = checkStop(given);
+      priority = integer(given['priority'], 'priority', 0, -(2 ** 31));
+      borrow = boolean(given['borrow'], 'borrow', false);
+    }
     const request = this.#request(feeds, given);
-    const values =
-      signal === undefined && timeoutMs === 0
-        ? await this.#start(request, 0)
-        : await this.#startStoppable(request, signal, timeoutMs);
-    return namedOutputs(request, values) as Pick<T[S]['outputs'], O>;
+    const { plan, inputs, feeds: values, outputs, targets } = request;
+    const ticket = this.#nextTicket();
+    const started = this.#session.run(
+      plan.index,
+      inputs,
+      values,
+      outputs,
+      targets,
+      ticket,
+      priority,
+      borrow,
+    );
+    const results = isPromise(started) ? await this.#track(started, ticket, stop) : started;
+    return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
   /**
@@ -174,13 +241,100 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     S extends keyof T = DefaultSignature<T>,
     O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
   >(feeds: Feeds<T, S>, options?: RunOptions<T, S, O>): Pick<T[S]['outputs'], O> {
-    const given = checkOptions(options, 'runSync', ['signature', 'outputs']);
+    const given =
+      options === undefined
+        ? noOptions
+        : checkOptions(options, 'runSync', ['signature', 'outputs']);
     const request = this.#request(feeds, given);
-    const { plan, inputs, feeds: values, outputs } = request;
-    return namedOutputs(
-      request,
-      this.#session.runSync(plan.index, inputs, values, outputs),
-    ) as Pick<T[S]['outputs'], O>;
+    const { plan, inputs, feeds: values, outputs, targets } = request;
+    const results = this.#session.runSync(plan.index, inputs, values, outputs, targets);
+    return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
+  }
+
+  /**
+   * Settles a call once, to be made many times at the least cost: names, checks, values and
+   * buffers. Feeds whose memory is Tenon's own (`Tensor.alloc`, outputs) are read anew at each run,
+   * anything else keeps the value it had here. Outputs are written in place at each run: into the
+   * tensors given, or into memory of their own whose shape one run here finds out.
+   *
+   * @throws As `run`; ERR_TENON_UNSUPPORTED for outputs that have no fixed size (strings,
+   *   sequences, maps). A run of the binding throws ERR_TENON_SHAPE where an output's shape is not
+   *   the same again.
+   */
+  async bind<S extends keyof T = DefaultSignature<T>>(
+    feeds: Feeds<T, S>,
+    options?: BindOptions<T, S>,
+  ): Promise<Binding<T[S]['outputs']>> {
+    const given = checkOptions(options, 'bind', ['signature', 'outputs']);
+    const places = checkOptions(given['outputs'], 'outputs', [
+      ...this.#plan(string(given['signature'], 'signature')).outputNames,
+    ]);
+    const request = this.#request(feeds, { signature: given['signature'] });
+    const { plan, outputNames } = request;
+    const specOf = (name: string): ValueSpec =>
+      (plan.outputs.get(name) as { spec: ValueSpec }).spec;
+    const missing = outputNames.filter((name) => places[name] === undefined);
+    const found =
+      missing.length === 0
+        ? {}
+        : ((await this.run(feeds, {
+            ...(given['signature'] === undefined ? {} : { signature: given['signature'] as S }),
+            outputs: missing as (keyof T[S]['outputs'])[],
+          })) as Record<string, unknown>);
+    const outputs: Record<string, Tensor> = {};
+    for (const name of outputNames) {
+      const place = places[name] ?? found[name];
+      if (!(place instanceof Tensor) || place.dtype === 'string') {
+        throw new TenonError(
+          'ERR_TENON_UNSUPPORTED',
+          `expected outputs of fixed size to bind, received "${name}" of ${specOf(name).kind === 'tensor' ? 'strings' : `kind ${specOf(name).kind}`}`,
+        );
+      }
+      outputs[name] = places[name] === undefined ? Tensor.alloc(place.dtype, place.shape) : place;
+    }
+    if (this.#closed !== undefined) throw closedError();
+    const targets = outputNames.map((name) => targetOf(outputs[name] as Tensor, specOf(name)));
+    const native = this.#session.bind(
+      plan.index,
+      request.inputs,
+      request.feeds,
+      request.outputs,
+      targets,
+    );
+    return createBinding(native, outputs as T[S]['outputs'], async (runOptions) => {
+      const stop =
+        runOptions === undefined
+          ? neverStopped
+          : checkStop(checkOptions(runOptions, 'run', ['signal', 'timeoutMs']));
+      const ticket = this.#nextTicket();
+      const started = native.run(ticket);
+      if (started !== undefined) await this.#track(started, ticket, stop);
+    });
+  }
+
+  /** What the model has done so far; see ModelStats. @throws ERR_TENON_MODEL_CLOSED. */
+  stats(): ModelStats {
+    const { buffers, byteLength } = nativeAddon().memory();
+    return { ...this.#session.stats(), liveBuffers: buffers, liveBytes: byteLength };
+  }
+
+  /**
+   * A handle by which another worker of this process runs the same model without loading it again:
+   * send it with `postMessage` and give it to `load()` there. The model stays until everyone who
+   * loaded or attached has closed it; nobody can attach any more once this one is closed.
+   *
+   * @throws ERR_TENON_MODEL_CLOSED.
+   */
+  share(): SharedModel {
+    const { signature, validateShapes, methodNames } = this.#setup;
+    return {
+      kind: 'tenon.SharedModel',
+      share: this.#session.share(),
+      engine: this.engine,
+      signature,
+      validateShapes,
+      methodNames: [...methodNames],
+    };
   }
 
   /**
@@ -192,117 +346,47 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     return this.#closed;
   }
 
+  /**
+   * Rejects running and queued runs with `reason` at once, then closes: ONNX Runtime is told to
+   * stop, a TensorFlow run ends unheard. Resolves when the engine's session is gone.
+   */
+  destroy(
+    reason: unknown = new TenonError('ERR_TENON_ABORTED', 'the model was destroyed'),
+  ): Promise<void> {
+    if (this.#closed === undefined) {
+      this.#closed = this.#session.close();
+      this.#session.cancelAll();
+    }
+    this.#pending.stopAll(reason);
+    return this.#closed;
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #start({ plan, inputs, feeds, outputs }: Request, ticket: number): Promise<NativeValueOut[]> {
-    return this.#session.run(plan.index, inputs, feeds, outputs, ticket);
+  #nextTicket(): number {
+    // 32-bit and not 0; one is free again long before the count comes round.
+    this.#lastTicket = (this.#lastTicket % 0xffff_fffe) + 1;
+    return this.#lastTicket;
   }
 
-  #startStoppable(
-    request: Request,
-    signal: AbortSignal | undefined,
-    timeoutMs: number,
-  ): Promise<NativeValueOut[]> {
-    // Tickets are 32-bit and not 0; one is free again long before the count comes round.
-    this.#lastTicket = (this.#lastTicket % 0xffff_fffe) + 1;
-    const ticket = this.#lastTicket;
-    // First of all: what it throws must leave neither a timer nor a listener.
-    const started = this.#start(request, ticket);
-    return new Promise((resolve, reject) => {
-      const stop = (reason: unknown): void => {
-        this.#session.cancel(ticket);
-        end();
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- an AbortSignal's reason may be anything
-        reject(reason);
-      };
-      const onAbort = (): void => stop(signal?.reason);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const timer =
-        timeoutMs === 0
-          ? undefined
-          : setTimeout(
-              () =>
-                stop(
-                  new TenonError(
-                    'ERR_TENON_TIMEOUT',
-                    `expected the run to end within ${timeoutMs} ms, and it did not`,
-                  ),
-                ),
-              timeoutMs,
-            );
-      const end = (): void => {
-        signal?.removeEventListener('abort', onAbort);
-        clearTimeout(timer);
-      };
-      started.then(resolve, reject).finally(end);
-    });
+  async #track<R>(started: Promise<R>, ticket: number, stop: StopOptions): Promise<R> {
+    try {
+      return await this.#pending.track(started, () => this.#session.cancel(ticket), stop, 'run');
+    } catch (error) {
+      // Made on the way back from a lane, it knows nothing of its caller; here it does.
+      if (error instanceof TenonError) Error.captureStackTrace(error);
+      throw error;
+    }
   }
 
   #request(feeds: unknown, options: Record<string, unknown>): Request {
-    if (this.#closed !== undefined) {
-      throw new TenonError(
-        'ERR_TENON_MODEL_CLOSED',
-        'expected an open model, received a run after close()',
-      );
-    }
-    const plan = this.#plan(string(options['signature'], 'signature'));
-    const inputs: number[] = [];
-    const values: NativeValueIn[] = [];
-    const take = (name: string, value: unknown): void => {
-      const input = plan.inputs.get(name);
-      if (input === undefined) {
-        throw new TenonError(
-          'ERR_TENON_UNKNOWN_FEED',
-          `expected feeds for ${listed(plan.inputs.keys())}, received one for "${name}"`,
-        );
-      }
-      inputs.push(input.index);
-      values.push(feedToNative(value, input.spec, name, this.#validateShapes));
-    };
-    if (isBareFeed(feeds)) {
-      if (plan.onlyInput === undefined) {
-        throw new TenonError(
-          'ERR_TENON_MISSING_FEED',
-          `expected an object with feeds for ${listed(plan.inputs.keys())}, received ${describe(feeds)}`,
-        );
-      }
-      take(plan.onlyInput, feeds);
-    } else {
-      const named = feeds as Record<string, unknown>;
-      for (const name of Object.keys(named)) {
-        if (named[name] !== undefined) take(name, named[name]);
-      }
-      for (const name of plan.required) {
-        if (named[name] === undefined || !Object.hasOwn(named, name)) {
-          throw new TenonError(
-            'ERR_TENON_MISSING_FEED',
-            `expected a feed for "${name}", received ${listed(Object.keys(named))}`,
-          );
-        }
-      }
-    }
-    const wanted = options['outputs'];
-    if (wanted === undefined) {
-      const { allOutputs: outputs, outputNames } = plan;
-      return { plan, inputs, feeds: values, outputs, outputNames };
-    }
-    const outputNames = [...new Set(strings(wanted, 'outputs'))];
-    if (outputNames.length === 0) {
-      throw invalidArgument('outputs', `at least one of ${listed(plan.outputNames)}`, wanted);
-    }
-    const outputs = outputNames.map((name) => {
-      const index = plan.outputs.get(name);
-      if (index === undefined) {
-        throw new TenonError(
-          'ERR_TENON_UNKNOWN_OUTPUT',
-          `expected outputs among ${listed(plan.outputNames)}, received "${name}"`,
-        );
-      }
-      return index;
-    });
-    return { plan, inputs, feeds: values, outputs, outputNames };
+    if (this.#closed !== undefined) throw closedError();
+    const plan = this.#plan(
+      options === noOptions ? undefined : string(options['signature'], 'signature'),
+    );
+    return makeRequest(plan, feeds, options['outputs'], this.#setup.validateShapes);
   }
 
   #plan(signature: string | undefined): Plan {
@@ -335,18 +419,39 @@ export function createModel<T extends ModelTypes<T>>(
   return new Model<T>(constructing, engine, session, setup);
 }
 
-function planOf(signature: { inputs: ValueSpec[]; outputs: ValueSpec[] }, index: number): Plan {
-  const required = signature.inputs.filter(({ optional }) => optional !== true);
-  const onlyInput = required.length === 1 ? required[0] : signature.inputs[0];
-  return {
-    index,
-    inputs: new Map(signature.inputs.map((spec, i) => [spec.name, { index: i, spec }])),
-    required: required.map(({ name }) => name),
-    onlyInput: required.length === 1 || signature.inputs.length === 1 ? onlyInput?.name : undefined,
-    outputs: new Map(signature.outputs.map(({ name }, i) => [name, i])),
-    outputNames: signature.outputs.map(({ name }) => name),
-    allOutputs: signature.outputs.map((_, i) => i),
-  };
+const noOptions: Record<string, unknown> = Object.freeze({});
+const neverStopped: StopOptions = Object.freeze({ signal: undefined, timeoutMs: 0 });
+const runOptionNames = ['signature', 'outputs', 'signal', 'timeoutMs', 'priority', 'borrow'];
+
+function isPromise(
+  started: NativeOutputs | Promise<NativeOutputs>,
+): started is Promise<NativeOutputs> {
+  return !Array.isArray(started);
+}
+
+function closedError(): TenonError {
+  return new TenonError(
+    'ERR_TENON_MODEL_CLOSED',
+    'expected an open model, received a call after close()',
+  );
+}
+
+/** `signal` and `timeoutMs`, checked; throws the reason of a signal that is aborted already. */
+function checkStop(options: Record<string, unknown>): StopOptions {
+  const signal = checkSignal(options['signal']);
+  const timeoutMs = integer(options['timeoutMs'], 'timeoutMs', 0, 1, maxTimeoutMs);
+  signal?.throwIfAborted();
+  return { signal, timeoutMs };
+}
+
+function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  // By what it does, not by instanceof: polyfills and other realms have their own.
+  const { addEventListener, throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof addEventListener !== 'function' || typeof throwIfAborted !== 'function') {
+    throw invalidArgument('signal', 'an AbortSignal', signal);
+  }
+  return signal as AbortSignal;
 }
 
 function byName(specs: readonly ValueSpec[]): Record<string, ValueSpec> {
@@ -360,30 +465,4 @@ function defaultSignature(
   if (chosen !== undefined) return chosen;
   if (signatures.some(({ name }) => name === 'serving_default')) return 'serving_default';
   return signatures.length === 1 ? signatures[0]?.name : undefined;
-}
-
-function namedOutputs(
-  { outputNames }: Request,
-  values: readonly NativeValueOut[],
-): Record<string, Value> {
-  const outputs: Record<string, Value> = {};
-  for (let i = 0; i < outputNames.length; i++) {
-    outputs[outputNames[i] as string] = valueFromNative(values[i] as NativeValueOut);
-  }
-  return outputs;
-}
-
-function listed(names: Iterable<string>): string {
-  const list = [...names];
-  return list.length === 0 ? 'nothing' : list.map((name) => `"${name}"`).join(', ');
-}
-
-function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined) return undefined;
-  // By what it does, not by instanceof: polyfills and other realms have their own.
-  const { addEventListener, throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
-  if (typeof addEventListener !== 'function' || typeof throwIfAborted !== 'function') {
-    throw invalidArgument('signal', 'an AbortSignal', signal);
-  }
-  return signal as AbortSignal;
 }

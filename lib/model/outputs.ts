@@ -2,12 +2,13 @@
 
 import type { NativeTensorOut, NativeValueOut } from '../native/types.js';
 import { dtypeFromNumber } from '../tensor/dtypes.js';
-import { adoptTensor, type Tensor } from '../tensor/tensor.js';
+import { adoptEngineTensor, adoptTensor, type Tensor } from '../tensor/tensor.js';
 import type { Value } from './types.js';
 
 export function valueFromNative(value: NativeValueOut): Value {
   if (value === null) return null;
   if (isTensor(value)) return tensorFromNative(value);
+  if ('handle' in value) return adoptEngineTensor(value);
   if ('sequence' in value) return value.sequence.map(valueFromNative);
   const keys = tensorFromNative(value.keys).toArray() as (string | bigint)[];
   const values = valueFromNative(value.values) as Tensor;

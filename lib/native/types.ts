@@ -20,17 +20,65 @@ export type NativeTensorOut = readonly [
   offsets?: Float64Array,
 ];
 
+declare const handleBrand: unique symbol;
+/** A tensor the addon holds, opaque to JavaScript. */
+export interface NativeHandle {
+  readonly [handleBrand]: true;
+}
+
+/** An output that stays in its engine. */
+export interface NativeEngineTensor {
+  readonly handle: NativeHandle;
+  readonly dtype: number;
+  readonly shape: number[];
+  readonly byteLength: number;
+  /** "cpu", or the engine's name for the device. */
+  readonly device: string;
+}
+
 export type NativeValueIn =
   | NativeTensorIn
+  | NativeHandle
   | null
   | { readonly sequence: readonly NativeValueIn[] }
   | { readonly keys: NativeTensorIn; readonly values: NativeValueIn };
 
 export type NativeValueOut =
   | NativeTensorOut
+  | NativeEngineTensor
   | null
   | { readonly sequence: readonly NativeValueOut[] }
   | { readonly keys: NativeTensorOut; readonly values: NativeValueOut };
+
+/** Where an output goes: 0 to host memory, 1 nowhere (it stays in the engine), or into a tensor. */
+export type NativeTarget = 0 | 1 | NativeTensorIn;
+
+/** An output, or a hole where it went into a tensor the caller has. */
+export type NativeOutputs = readonly (NativeValueOut | undefined)[];
+
+export interface NativeHistogram {
+  count: number;
+  mean: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+}
+
+export interface NativeStats {
+  runs: number;
+  inlineRuns: number;
+  failedRuns: number;
+  cancelledRuns: number;
+  queuedRuns: number;
+  busyLanes: number;
+  queueMicros: NativeHistogram;
+  runMicros: NativeHistogram;
+  feedBytesCopied: number;
+  feedBytesPassed: number;
+  outputBytesCopied: number;
+  outputBytesPassed: number;
+}
 
 export interface NativeSignature {
   name: string;
@@ -69,9 +117,11 @@ export interface NativeOnnxLoad {
   telemetry: boolean;
   lanes: number;
   maxQueue: number;
+  /** Runs that are short enough may happen on the calling thread. */
+  allowInline: boolean;
 }
 
-export interface NativeBinding {
+export interface NativeGraphTensor {
   spec: ValueSpec;
   /** The graph tensor behind it, "serving_default_x:0". */
   tensor: string;
@@ -83,7 +133,7 @@ export interface NativeTensorFlowLoad {
   savedModel: string;
   frozenGraph: string;
   tags: string[];
-  signatures: { name: string; inputs: NativeBinding[]; outputs: NativeBinding[] }[];
+  signatures: { name: string; inputs: NativeGraphTensor[]; outputs: NativeGraphTensor[] }[];
   metadata: [string, string][];
   intraOpThreads: number;
   interOpThreads: number;
@@ -92,28 +142,60 @@ export interface NativeTensorFlowLoad {
   configProto: Uint8Array;
   lanes: number;
   maxQueue: number;
+  /** Runs that are short enough may happen on the calling thread. */
+  allowInline: boolean;
+}
+
+/** A call whose feeds and places of outputs are fixed. */
+export interface NativeBinding {
+  /** One at a time. Undefined where the run happened on the calling thread. */
+  run(ticket: number): Promise<void> | undefined;
+  runSync(): void;
 }
 
 export interface NativeSession {
   readonly info: NativeModelInfo;
-  /** Inputs and outputs by their index in the signature. Rejects with a TenonError. */
+  /**
+   * Inputs and outputs by their index in the signature. A run that is expected to take less time
+   * than handing it to a lane happens at once, and gives no promise. Throws or rejects with a
+   * TenonError.
+   *
+   * @param ticket By which `cancel` finds the run; 0 for one that nobody cancels.
+   * @param borrow Buffers that are not Tenon's go by pointer.
+   */
   run(
     signature: number,
     inputs: readonly number[],
     feeds: readonly NativeValueIn[],
     outputs: readonly number[],
+    targets: readonly NativeTarget[] | undefined,
     ticket: number,
-  ): Promise<NativeValueOut[]>;
+    priority: number,
+    borrow: boolean,
+  ): NativeOutputs | Promise<NativeOutputs>;
   /** The same on the calling thread. */
   runSync(
     signature: number,
     inputs: readonly number[],
     feeds: readonly NativeValueIn[],
     outputs: readonly number[],
-  ): NativeValueOut[];
-  /** Asks the run that was given this ticket (not 0) to stop. */
+    targets: readonly NativeTarget[] | undefined,
+  ): NativeOutputs;
+  /** Every target has to be a tensor. */
+  bind(
+    signature: number,
+    inputs: readonly number[],
+    feeds: readonly NativeValueIn[],
+    outputs: readonly number[],
+    targets: readonly NativeTarget[],
+  ): NativeBinding;
+  /** Asks the run that was given this ticket (not 0) to stop; one that waits leaves the queue. */
   cancel(ticket: number): void;
-  /** Resolves when accepted runs have ended and the engine's session is gone. */
+  cancelAll(): void;
+  stats(): NativeStats;
+  /** A number by which other threads of the process attach to the model while this session is open. */
+  share(): number;
+  /** Resolves when accepted runs have ended and this share of the engine's session is gone. */
   close(): Promise<void>;
 }
 
@@ -130,6 +212,12 @@ export interface NativeAddon {
   release(buffer: ArrayBuffer): void;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */
   describeEngine(engine: EngineName, library: string): Promise<NativeEngineDescription>;
+  /** A session over a model that another thread loaded and shared. */
+  attach(share: number): NativeSession;
+  toHost(handle: NativeHandle): Promise<NativeTensorOut>;
+  releaseEngineTensor(handle: NativeHandle): void;
+  /** Memory of Tenon's own that JavaScript holds, in the whole process. */
+  memory(): { buffers: number; byteLength: number };
   loadOnnx(options: NativeOnnxLoad): Promise<NativeSession>;
   loadTensorFlow(options: NativeTensorFlowLoad): Promise<NativeSession>;
 }

@@ -1,9 +1,10 @@
 import { describe, invalidArgument, TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
-import type { NativeTensorIn } from '../native/types.js';
+import type { NativeEngineTensor, NativeTensorIn, NativeHandle } from '../native/types.js';
 import { bfloat16ToNumber, float16ToNumber, smallFloatToNumber, unpack } from './convert.js';
 import {
   carrierLength,
+  dtypeFromNumber,
   type DType,
   type DTypeData,
   type DTypeElement,
@@ -25,9 +26,11 @@ type Elements = TypedArray | readonly (string | Uint8Array)[];
 /** Elements that need no more checks, on their way into the constructor. */
 class Adopted {
   constructor(
-    readonly elements: Elements,
+    readonly elements: Elements | undefined,
     /** Memory of Tenon's own, which dispose() gives back. */
-    readonly buffer: ArrayBuffer,
+    readonly buffer: ArrayBuffer | undefined,
+    /** The tensor that stays in its engine, in place of elements. */
+    readonly engine?: NativeEngineTensor,
   ) {}
 }
 
@@ -56,6 +59,7 @@ export class Tensor<D extends DType = DType> {
 
   #elements: Elements | undefined;
   #buffer: ArrayBuffer | undefined;
+  #engine: NativeEngineTensor | undefined;
   #strings: string[] | undefined;
   #bytes: Uint8Array[] | undefined;
 
@@ -76,6 +80,7 @@ export class Tensor<D extends DType = DType> {
       this.size = elementCount(this.shape);
       this.#elements = adopted.elements;
       this.#buffer = adopted.buffer;
+      this.#engine = adopted.engine;
       return;
     }
     this.dtype = checkDType(dtype);
@@ -143,13 +148,22 @@ export class Tensor<D extends DType = DType> {
     return new Tensor(elementType, data as TensorElements<D>, tensorShape(elementType, nested));
   }
 
-  /** Where the elements are: host memory. */
-  get location(): 'host' {
-    return 'host';
+  /**
+   * Where the elements are: in host memory, or in the engine, where an output was told to stay
+   * (`outputs: { name: 'engine' }`). A tensor in the engine may be fed; `toHost()` copies it.
+   */
+  get location(): 'host' | 'engine' {
+    return this.#engine === undefined ? 'host' : 'engine';
+  }
+
+  /** "cpu", or the engine's name for the device that holds a tensor in the engine. */
+  get device(): string {
+    return this.#engine?.device ?? 'cpu';
   }
 
   /** Bytes of the elements; for strings the sum of their UTF-8 lengths. */
   get byteLength(): number {
+    if (this.#engine !== undefined) return this.#engine.byteLength;
     const bytes: Uint8Array | Uint8Array[] = this.bytes;
     if (!Array.isArray(bytes)) return bytes.byteLength;
     return bytes.reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -231,9 +245,18 @@ export class Tensor<D extends DType = DType> {
     return result;
   }
 
-  /** This tensor in host memory: itself. */
-  toHost(): Promise<this> {
-    return Promise.resolve(this);
+  /**
+   * This tensor in host memory: itself where it is there, else a copy, made on a native thread.
+   *
+   * @throws ERR_TENON_DISPOSED.
+   */
+  async toHost(): Promise<Tensor<D>> {
+    if (this.#engine === undefined) {
+      this.#live();
+      return this;
+    }
+    const [dtype, shape, buffer, offsets] = await nativeAddon().toHost(this.#engine.handle);
+    return adoptTensor(dtypeFromNumber(dtype), shape, buffer, offsets) as Tensor<D>;
   }
 
   /**
@@ -244,7 +267,9 @@ export class Tensor<D extends DType = DType> {
    */
   dispose(): void {
     if (this.#buffer !== undefined) nativeAddon().release(this.#buffer);
+    if (this.#engine !== undefined) nativeAddon().releaseEngineTensor(this.#engine.handle);
     this.#buffer = undefined;
+    this.#engine = undefined;
     this.#elements = undefined;
     this.#strings = undefined;
     this.#bytes = undefined;
@@ -262,6 +287,7 @@ export class Tensor<D extends DType = DType> {
   ): string {
     const head = `Tensor ${this.dtype} ${shapeText(this.shape)}`;
     const elements = this.#elements;
+    if (this.#engine !== undefined) return `${head} (in the engine, ${this.device})`;
     if (elements === undefined) return `${head} (disposed)`;
     const shown = elements.slice(0, 8);
     const rest = elements.length - shown.length;
@@ -272,7 +298,8 @@ export class Tensor<D extends DType = DType> {
   }
 
   /** @internal */
-  [toNative](subject: string): NativeTensorIn {
+  [toNative](subject: string): NativeTensorIn | NativeHandle {
+    if (this.#engine !== undefined) return this.#engine.handle;
     const elements = this.#live();
     if (isTypedArray(elements)) {
       if (elements.length !== carrierLength(this.dtype, this.size)) {
@@ -287,6 +314,12 @@ export class Tensor<D extends DType = DType> {
   }
 
   #live(): Elements {
+    if (this.#engine !== undefined) {
+      throw new TenonError(
+        'ERR_TENON_UNSUPPORTED',
+        `expected a tensor in host memory, received a ${this.dtype} tensor that stays in its engine; copy it with toHost()`,
+      );
+    }
     if (this.#elements === undefined) {
       throw new TenonError(
         'ERR_TENON_DISPOSED',
@@ -343,6 +376,16 @@ export function adoptTensor(
     dtype,
     new Adopted(elements, buffer) as unknown as TensorElements<DType>,
     shape,
+  );
+}
+
+/** A tensor that stays in its engine. */
+export function adoptEngineTensor(engine: NativeEngineTensor): Tensor {
+  const adopted = new Adopted(undefined, undefined, engine);
+  return new Tensor(
+    dtypeFromNumber(engine.dtype),
+    adopted as unknown as TensorElements<DType>,
+    engine.shape,
   );
 }
 
