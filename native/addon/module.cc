@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "addon/binding_wrap.h"
+#include "addon/configure.h"
 #include "addon/errors.h"
 #include "addon/options.h"
 #include "addon/session_wrap.h"
@@ -44,7 +45,7 @@ Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline,
 }
 
 Result<std::shared_ptr<Session>> CreateOnnx(const OnnxLoad& load, CancelToken* cancel) {
-  auto engine = onnxruntime::Open(load.library, load.environment);
+  auto engine = onnxruntime::Open(load.library);
   if (!engine.ok()) return engine.status();
   return onnxruntime::CreateSession(engine.value(), load.source, load.session, cancel);
 }
@@ -68,9 +69,7 @@ Napi::Value LoadTensorFlow(const Napi::CallbackInfo& info) {
 }
 
 Result<EngineDescription> Describe(const std::string& name, const std::string& library) {
-  auto engine = name == "tensorflow"
-                    ? tensorflow::Open(library)
-                    : onnxruntime::Open(library, onnxruntime::EnvironmentOptions{});
+  auto engine = name == "tensorflow" ? tensorflow::Open(library) : onnxruntime::Open(library);
   if (!engine.ok()) return engine.status();
   return engine.value()->Describe();
 }
@@ -182,6 +181,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuQuota", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::Number::New(info.Env(), CpuQuota());
               }));
+  DefineConfigure(env, exports);
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));
   exports.Set("describeEngine", Napi::Function::New(env, DescribeEngine));

@@ -1,9 +1,14 @@
 #include "addon/options.h"
 
+#include <cstring>
 #include <functional>
 #include <limits>
+#include <optional>
 
 #include "addon/errors.h"
+#include "addon/values.h"
+#include "platform/aligned_memory.h"
+#include "runtime/log_queue.h"
 #include "runtime/memory_registry.h"
 
 namespace tenon::addon {
@@ -75,6 +80,102 @@ std::vector<std::pair<std::string, std::string>> ReadPairs(Napi::Object object, 
   return pairs;
 }
 
+// One that may be left out, as undefined or null.
+bool IsGiven(Napi::Object object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  return !value.IsUndefined() && !value.IsNull();
+}
+
+std::optional<bool> ReadOptionalBool(Napi::Object object, const char* key) {
+  if (!IsGiven(object, key)) return std::nullopt;
+  return ReadBool(object, key);
+}
+
+std::optional<int> ReadOptionalInt(Napi::Object object, const char* key, int minimum) {
+  if (!IsGiven(object, key)) return std::nullopt;
+  return ReadInt(object, key, minimum);
+}
+
+// Memory from alloc is held, any other copied.
+onnxruntime::OwnedBytes AsBytes(Napi::Value value, const char* key) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    ThrowInvalidArgument(value.Env(), "a Uint8Array for \"" + std::string(key) + "\"");
+  }
+  const auto array = value.As<Napi::Uint8Array>();
+  onnxruntime::OwnedBytes bytes;
+  bytes.byte_length = array.ByteLength();
+  bytes.owner =
+      bytes.byte_length == 0 ? nullptr : MemoryRegistry::Get().Find(array.ArrayBuffer().Data());
+  if (bytes.owner != nullptr) {
+    bytes.data = array.Data();
+    return bytes;
+  }
+  bytes.owner = AllocateAligned(bytes.byte_length);
+  if (bytes.owner == nullptr) {
+    throw ToError(value.Env(), {StatusCode::kOutOfMemory, "expected memory for " +
+                                                              std::to_string(bytes.byte_length) +
+                                                              " bytes of \"" + key + "\""});
+  }
+  bytes.data = bytes.owner.get();
+  if (bytes.byte_length > 0) std::memcpy(bytes.owner.get(), array.Data(), bytes.byte_length);
+  return bytes;
+}
+
+std::vector<std::pair<std::string, Tensor>> ReadTensors(Napi::Object object, const char* key) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  ForEach(object, key, [&](Napi::Value value) {
+    const Napi::Object pair = AsObject(value, key);
+    ByteCounts counts;
+    tensors.emplace_back(AsString(pair.Get(0u), key),
+                         ReadValue(pair.Get(1u), FeedMemory::kOwned, &counts).tensor);
+  });
+  return tensors;
+}
+
+std::vector<std::pair<std::string, int64_t>> ReadSizes(Napi::Object object, const char* key) {
+  std::vector<std::pair<std::string, int64_t>> sizes;
+  ForEach(object, key, [&](Napi::Value value) {
+    const Napi::Object pair = AsObject(value, key);
+    sizes.emplace_back(AsString(pair.Get(0u), key),
+                       AsInteger(pair.Get(1u), key, 0, int64_t{1} << 53));
+  });
+  return sizes;
+}
+
+onnxruntime::ExecutionProvider AsProvider(Napi::Value value) {
+  const Napi::Object object = AsObject(value, "providers");
+  onnxruntime::ExecutionProvider provider{
+      ReadString(object, "name"), ReadPairs(object, "options"), {}};
+  ForEach(object, "devices", [&](Napi::Value index) {
+    provider.devices.push_back(
+        static_cast<size_t>(AsInteger(index, "devices", 0, std::numeric_limits<int32_t>::max())));
+  });
+  return provider;
+}
+
+onnxruntime::LoraAdapter AsLoraAdapter(Napi::Value value) {
+  const Napi::Object pair = AsObject(value, "loraAdapters");
+  onnxruntime::LoraAdapter adapter;
+  adapter.name = AsString(pair.Get(0u), "loraAdapters");
+  const Napi::Value source = pair.Get(1u);
+  if (source.IsString()) {
+    adapter.path = AsString(source, "loraAdapters");
+  } else {
+    adapter.bytes = AsBytes(source, "loraAdapters");
+  }
+  return adapter;
+}
+
+onnxruntime::ThreadPools AsThreadPools(Napi::Object object) {
+  onnxruntime::ThreadPools pools;
+  pools.intra_op_threads = ReadInt(object, "intraOpThreads", 1);
+  pools.inter_op_threads = ReadInt(object, "interOpThreads", 1);
+  pools.spin = ReadBool(object, "spin");
+  pools.affinity = ReadString(object, "affinity");
+  pools.denormal_as_zero = ReadBool(object, "denormalAsZero");
+  return pools;
+}
+
 PoolOptions ReadPool(Napi::Object options) {
   return {static_cast<size_t>(ReadInt(options, "lanes", 1)),
           static_cast<size_t>(ReadInt(options, "maxQueue", 0))};
@@ -120,6 +221,26 @@ Napi::Array WriteSpecs(Napi::Env env, const std::vector<ValueSpec>& specs) {
 
 }  // namespace
 
+ProcessConfiguration ReadConfigure(Napi::Object options) {
+  ProcessConfiguration given;
+  if (IsGiven(options, "onnxruntime")) {
+    const Napi::Object onnx = AsObject(options.Get("onnxruntime"), "onnxruntime");
+    given.onnxruntime.log_severity = ReadOptionalInt(onnx, "logSeverity", 0);
+    given.onnxruntime.telemetry = ReadOptionalBool(onnx, "telemetry");
+    if (ReadBool(onnx, "logger")) given.onnxruntime.log_sink = &LogQueue::Get();
+    if (IsGiven(onnx, "globalThreadPools")) {
+      given.onnxruntime.global_pools =
+          AsThreadPools(AsObject(onnx.Get("globalThreadPools"), "globalThreadPools"));
+    }
+    given.onnxruntime.provider_libraries = ReadPairs(onnx, "providerLibraries");
+  }
+  if (IsGiven(options, "tensorflow")) {
+    const Napi::Object tensorflow = AsObject(options.Get("tensorflow"), "tensorflow");
+    given.tensorflow.per_session_threads = ReadOptionalBool(tensorflow, "perSessionThreads");
+  }
+  return given;
+}
+
 OnnxLoad ReadOnnxLoad(Napi::Object options) {
   OnnxLoad load;
   load.library = ReadString(options, "library");
@@ -143,25 +264,39 @@ OnnxLoad ReadOnnxLoad(Napi::Object options) {
     ThrowInvalidArgument(options.Env(), "a path or a Uint8Array for \"source\"");
   }
 
-  load.session.intra_op_threads = ReadInt(options, "intraOpThreads", 1);
-  load.session.inter_op_threads = ReadInt(options, "interOpThreads", 1);
-  load.session.spin = ReadBool(options, "spin");
-  load.session.graph_optimization_level = ReadInt(options, "graphOptimizationLevel", 0);
-  ForEach(options, "providers", [&](Napi::Value value) {
-    const Napi::Object provider = AsObject(value, "providers");
-    load.session.providers.push_back(
-        {ReadString(provider, "name"), ReadPairs(provider, "options")});
+  onnxruntime::SessionOptions& session = load.session;
+  session.intra_op_threads = ReadInt(options, "intraOpThreads", 1);
+  session.inter_op_threads = ReadInt(options, "interOpThreads", 1);
+  session.spin = ReadBool(options, "spin");
+  session.shared_threads = ReadOptionalBool(options, "sharedThreads");
+  session.graph_optimization_level = ReadInt(options, "graphOptimizationLevel", 0);
+  session.optimized_model_path = ReadString(options, "optimizedModelPath");
+  session.cpu_arena = ReadBool(options, "cpuArena");
+  session.memory_pattern = ReadBool(options, "memoryPattern");
+  session.deterministic = ReadBool(options, "deterministic");
+  session.profile_path = ReadString(options, "profilePath");
+  session.log_severity = ReadOptionalInt(options, "logSeverity", 0);
+  session.log_verbosity = ReadInt(options, "logVerbosity", 0);
+  session.log_id = ReadString(options, "logId");
+  ForEach(options, "providers",
+          [&](Napi::Value value) { session.providers.push_back(AsProvider(value)); });
+  session.allow_provider_fallback = ReadBool(options, "allowProviderFallback");
+  session.config_entries = ReadPairs(options, "configEntries");
+  session.free_dimension_overrides = ReadSizes(options, "freeDimensionOverrides");
+  session.free_denotation_overrides = ReadSizes(options, "freeDenotationOverrides");
+  session.custom_op_libraries = ReadStrings(options, "customOpLibraries");
+  session.initializers = ReadTensors(options, "initializers");
+  session.external_initializers = ReadTensors(options, "externalInitializers");
+  ForEach(options, "externalData", [&](Napi::Value value) {
+    const Napi::Object pair = AsObject(value, "externalData");
+    session.external_files.emplace_back(AsString(pair.Get(0u), "externalData"),
+                                        AsBytes(pair.Get(1u), "externalData"));
   });
-  load.session.config_entries = ReadPairs(options, "configEntries");
-  ForEach(options, "freeDimensionOverrides", [&](Napi::Value value) {
-    const Napi::Object pair = AsObject(value, "freeDimensionOverrides");
-    load.session.free_dimension_overrides.emplace_back(
-        AsString(pair.Get(0u), "freeDimensionOverrides"),
-        AsInteger(pair.Get(1u), "freeDimensionOverrides", 0, int64_t{1} << 53));
-  });
-  load.session.custom_op_libraries = ReadStrings(options, "customOpLibraries");
-  load.environment.log_severity = ReadInt(options, "logSeverity", 0);
-  load.environment.telemetry = ReadBool(options, "telemetry");
+  session.weight_group = ReadString(options, "weightGroup");
+  ForEach(options, "loraAdapters",
+          [&](Napi::Value value) { session.lora_adapters.push_back(AsLoraAdapter(value)); });
+  session.active_lora_adapters = ReadStrings(options, "activeLoraAdapters");
+  session.run_config_entries = ReadPairs(options, "runConfigEntries");
   return load;
 }
 
@@ -181,6 +316,9 @@ TensorFlowLoad ReadTensorFlowLoad(Napi::Object options) {
   });
   load.session.intra_op_threads = ReadInt(options, "intraOpThreads", 1);
   load.session.inter_op_threads = ReadInt(options, "interOpThreads", 1);
+  load.session.insist_intra_op = ReadBool(options, "insistIntraOp");
+  load.session.insist_inter_op = ReadBool(options, "insistInterOp");
+  load.session.shared_threads = ReadOptionalBool(options, "sharedThreads");
   load.session.op_libraries = ReadStrings(options, "opLibraries");
   const Napi::Value config = options.Get("configProto");
   if (!config.IsTypedArray())
@@ -267,6 +405,8 @@ Napi::Object WriteModelInfo(Napi::Env env, const ModelInfo& info) {
   object.Set("signatures", signatures);
   object.Set("metadata", WritePairs(env, info.metadata));
   object.Set("customMetadata", WritePairs(env, info.custom_metadata));
+  object.Set("providers", WriteStrings(env, info.providers));
+  object.Set("providerFallbacks", WritePairs(env, info.provider_fallbacks));
   return object;
 }
 

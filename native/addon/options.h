@@ -25,7 +25,6 @@ struct OnnxLoad {
   std::string library;
   onnxruntime::ModelSource source;
   onnxruntime::SessionOptions session;
-  onnxruntime::EnvironmentOptions environment;
   PoolOptions pool;
 };
 
@@ -35,6 +34,14 @@ struct TensorFlowLoad {
   tensorflow::SessionOptions session;
   PoolOptions pool;
 };
+
+struct ProcessConfiguration {
+  onnxruntime::EnvironmentOptions onnxruntime;
+  tensorflow::ProcessOptions tensorflow;
+};
+
+// NativeConfiguration: a field that is not there is nobody's wish.
+ProcessConfiguration ReadConfigure(Napi::Object options);
 
 OnnxLoad ReadOnnxLoad(Napi::Object options);
 TensorFlowLoad ReadTensorFlowLoad(Napi::Object options);

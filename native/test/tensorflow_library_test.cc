@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -75,7 +76,47 @@ TEST("tensorflow: the config holds the thread counts and then the caller's proto
   options.intra_op_threads = 300;
   options.inter_op_threads = 2;
   options.config_proto = std::string("\x38\x01\0", 3);
-  CHECK_EQ(SerializeConfig(options), std::string("\x10\xac\x02\x28\x02\x38\x01\0", 8));
+  std::string config;
+  CHECK_OK(MakeConfig(options, &config));
+  CHECK_EQ(config, std::string("\x10\xac\x02\x28\x02\x38\x01\0", 8));
+}
+
+TEST("tensorflow: pools that the process has are taken as they are, unless others are asked for") {
+  SessionOptions first;
+  first.intra_op_threads = 3;
+  first.inter_op_threads = 2;
+  std::string config;
+  CHECK_OK(MakeConfig(first, &config));
+  SessionOptions second;
+  second.intra_op_threads = 5;
+  CHECK_OK(MakeConfig(second, &config));
+  CHECK_EQ(config, std::string("\x10\x03\x28\x02", 4));
+  second.insist_intra_op = true;
+  const Status refused = MakeConfig(second, &config);
+  CHECK(refused.code() == StatusCode::kConfigure);
+  CHECK(refused.message().find("expected 3 intra-op threads") == 0);
+  second.intra_op_threads = 3;
+  CHECK_OK(MakeConfig(second, &config));
+}
+
+TEST("tensorflow: sessions with pools of their own have whatever numbers they ask for") {
+  ProcessOptions process;
+  process.per_session_threads = true;
+  CHECK_OK(Configure(process));
+  FixProcess();
+  CHECK_EQ(std::string(std::getenv("TF_OVERRIDE_GLOBAL_THREADPOOL")), std::string("1"));
+  SessionOptions options;
+  options.insist_intra_op = true;
+  std::string config;
+  for (const int threads : {2, 3}) {
+    options.intra_op_threads = threads;
+    CHECK_OK(MakeConfig(options, &config));
+    CHECK_EQ(config, std::string("\x10") + static_cast<char>(threads) + "\x28\x01\x48\x01");
+  }
+  options.shared_threads = true;
+  CHECK(MakeConfig(options, &config).code() == StatusCode::kConfigure);
+  process.per_session_threads = false;
+  CHECK(Configure(process).code() == StatusCode::kConfigure);
 }
 
 TEST("tensorflow: a library is opened once, by whatever path") {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,11 +41,31 @@ struct ModelSource {
 };
 
 struct SessionOptions {
-  int intra_op_threads = 1;               // >= 1; the first session of the process fixes the pool
-  int inter_op_threads = 1;               // >= 1
+  // Threads of the process's pools, which its first session makes, or of the
+  // session's own (ProcessOptions::per_session_threads).
+  int intra_op_threads = 1;  // >= 1
+  int inter_op_threads = 1;  // >= 1
+  // Whether those numbers were asked for. If so, pools that the process has with
+  // other numbers are kConfigure; if not, they are taken as they are.
+  bool insist_intra_op = false;
+  bool insist_inter_op = false;
+  // Whether the session uses the process's pools. One that cannot be had, by
+  // ProcessOptions, is kConfigure; unset takes what there is.
+  std::optional<bool> shared_threads;
   std::vector<std::string> op_libraries;  // paths, loaded before the graph
   std::string config_proto;  // a serialized ConfigProto, merged over the fields above; may be empty
 };
+
+// Process-wide settings. What is not set here is nobody's wish.
+struct ProcessOptions {
+  // Each session has thread pools of its own, sized by its options, instead of
+  // using the two that the first session makes for the process. Default false.
+  std::optional<bool> per_session_threads;
+};
+
+// Settings for the Open that opens the library. Once it is open, one that differs
+// from what is in force is kConfigure. Thread-safe.
+Status Configure(const ProcessOptions& options);
 
 // Opens the library at `path`, or returns the one already open. Fails with
 // kEngineLoad, kEngineVersion (older than 2.10) or kEngineConflict. Thread-safe.

@@ -122,7 +122,8 @@ Result<EngineDescription> Library::Describe() {
 Status Library::StartDevices() {
   SessionOptions wanted;
   wanted.intra_op_threads = CpuQuota();
-  const std::string config = SerializeConfig(wanted);
+  std::string config;
+  TENON_RETURN_IF_ERROR(MakeConfig(wanted, &config));
   const Handle<TF_SessionOptions> options(api_.TF_NewSessionOptions(),
                                           api_.TF_DeleteSessionOptions);
   CallStatus status(api_);
@@ -174,8 +175,12 @@ Result<std::shared_ptr<Engine>> Open(const std::string& path) {
                     "expected TensorFlow at " + opened.identity +
                         ", which this process has already opened, received " + path);
     }
+    FixProcess();
     auto library = Library::Load(path);
-    if (!library.ok()) return library.status();
+    if (!library.ok()) {
+      UnfixProcess();
+      return library.status();
+    }
     opened.library = *library;
     opened.identity = identity;
     return std::shared_ptr<Engine>(opened.library);
