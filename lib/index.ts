@@ -1,13 +1,25 @@
-export { configure, type ConfigureOptions } from './configure.js';
+export { configure, type ConfigureOptions, type LogRecord } from './configure.js';
 export {
   createProgressBar,
   engines,
   type EngineStatus,
+  type ExecutionDevice,
   type FoundEngine,
   type InstalledEngine,
   type InstallEngineOptions,
   type InstallProgress,
 } from './engines/index.js';
+export type {
+  ExecutionProvider,
+  LogLevel,
+  OnnxRuntimeLoadOptions,
+  ThreadAffinity,
+} from './engines/options-onnxruntime.js';
+export type {
+  RewriteMode,
+  TensorFlowLoadOptions,
+  TensorFlowRewriterOptions,
+} from './engines/options-tensorflow.js';
 export { TenonError, type TenonErrorCode } from './errors.js';
 export {
   inspect,
@@ -18,7 +30,7 @@ export {
   type SavedModelDescription,
 } from './inspect/index.js';
 export { load } from './model/load.js';
-export type { ExecutionProvider, LoadOptions } from './model/load-options.js';
+export type { LoadOptions } from './model/load-options.js';
 export { Binding, type BindingRunOptions } from './model/binding.js';
 export {
   type AsyncRunOptions,
@@ -26,6 +38,7 @@ export {
   Model,
   type ModelMetadata,
   type ModelStats,
+  type ProviderFallback,
   type RunOptions,
   type SharedModel,
   type TimeSummary,

@@ -94,3 +94,26 @@ export function text(value: unknown, name: string): string {
   if (typeof value === 'boolean') return value ? '1' : '0';
   throw invalidArgument(name, 'a string, number or boolean', value);
 }
+
+/** What `value` stands for in `choices`; undefined where it is not given. */
+export function choice<T>(
+  value: unknown,
+  name: string,
+  choices: Readonly<Record<string, T>>,
+): T | undefined {
+  const chosen = oneOf(value, name, Object.keys(choices));
+  return chosen === undefined ? undefined : choices[chosen];
+}
+
+/** A path that C functions take whole. */
+export function path(value: unknown, name: string): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string' || value === '' || value.includes('\0')) {
+    throw invalidArgument(name, 'a path without NUL characters', value);
+  }
+  return value;
+}
+
+export function paths(value: unknown, name: string): string[] {
+  return strings(value, name).map((item, index) => path(item, `${name}[${index}]`) as string);
+}

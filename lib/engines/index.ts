@@ -1,10 +1,12 @@
 import type { EngineName } from '../native/types.js';
 import { engineNotFound, searchEngine, type FoundEngine } from './find.js';
+import type { ExecutionDevice, ListDevicesOptions } from './devices.js';
 import type { InstallEngineOptions, InstalledEngine } from './install.js';
 import type { EngineStatus, ListEnginesOptions } from './list.js';
 import { createProgressBar } from './progress.js';
 import { engineTitles } from './versions.js';
 
+export type { ExecutionDevice, ListDevicesOptions } from './devices.js';
 export { environmentVariables, findEngine } from './find.js';
 export type { FindEngineOptions, FoundEngine } from './find.js';
 export type { InstallEngineOptions, InstalledEngine } from './install.js';
@@ -72,5 +74,16 @@ async function ensure(name: EngineName, options: EnsureEngineOptions = {}): Prom
   return found;
 }
 
+/**
+ * The devices that ONNX Runtime's execution providers can use, in the engine's order. Opens the
+ * engine in this process, provider libraries of `configure` included, and so fixes its settings.
+ *
+ * Throws ERR_TENON_UNSUPPORTED before ONNX Runtime 1.22, ERR_TENON_PROVIDER for a provider library
+ * that cannot be opened, and ERR_TENON_ENGINE_….
+ */
+async function devices(options?: ListDevicesOptions): Promise<ExecutionDevice[]> {
+  return (await import('./devices.js')).listDevices(options);
+}
+
 /** Finding out about the engines of this machine, and getting them. */
-export const engines = { list, install, ensure };
+export const engines = { list, install, ensure, devices };

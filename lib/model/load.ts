@@ -1,5 +1,4 @@
 import { findEngine } from '../engines/find.js';
-import { freezeSettings } from '../configure.js';
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { NativeGraphTensor, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
@@ -67,17 +66,34 @@ async function loadOnnx<T extends ModelTypes<T>>(
   source: string | Uint8Array,
   options: ResolvedLoadOptions,
 ): Promise<Model<T>> {
-  const { onnxruntime } = options;
+  const { onnxruntime, threads } = options;
+  const own = (Object.keys(threads.given) as (keyof typeof threads.given)[]).filter(
+    (name) => threads.given[name],
+  );
+  if (threads.shared === true && own.length > 0) {
+    throw new TenonError(
+      'ERR_TENON_INVALID_ARGUMENT',
+      `expected no threads.${own.join(' and no threads.')} beside threads.shared, received both: they are options of the model's own threads`,
+    );
+  }
   const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
   const addon = nativeAddon();
   const loading = addon.loadOnnx({
     ...onnxruntime,
     library: engine.library,
     source,
-    intraOpThreads: options.intraOpThreads,
-    interOpThreads: options.interOpThreads ?? 1,
-    spin: options.spin,
-    ...freezeSettings(),
+    intraOpThreads: threads.intraOp,
+    interOpThreads: threads.interOp ?? 1,
+    spin: threads.spin,
+    sharedThreads: threads.shared ?? (own.length > 0 ? false : undefined),
+    providers: options.providers,
+    allowProviderFallback: options.allowProviderFallback,
+    configEntries: [
+      ...(threads.affinity === ''
+        ? []
+        : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
+      ...onnxruntime.configEntries,
+    ],
     lanes: options.lanes,
     maxQueue: options.maxQueue,
     allowInline: options.allowInline,
@@ -91,7 +107,9 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
   source: Extract<ResolvedSource, { engine: 'tensorflow' }>,
   options: ResolvedLoadOptions,
 ): Promise<Model<T>> {
-  const { tensorflow } = options;
+  const { tensorflow, threads } = options;
+  const { configThreads } = tensorflow;
+  const intraOpThreads = configThreads.intraOp ?? threads.intraOp;
   const described =
     'savedModel' in source
       ? await describeSavedModel(source.savedModel, options)
@@ -100,8 +118,11 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
   const session = await nativeAddon().loadTensorFlow({
     ...described.load,
     library: engine.library,
-    intraOpThreads: options.intraOpThreads,
-    interOpThreads: options.interOpThreads ?? options.intraOpThreads,
+    intraOpThreads,
+    interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
+    insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
+    insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
+    sharedThreads: threads.shared,
     opLibraries: tensorflow.opLibraries,
     configProto: tensorflow.config,
     lanes: options.lanes,

@@ -72,6 +72,14 @@ export interface BindOptions<T extends ModelTypes<T>, S extends keyof T> {
   outputs?: { readonly [name in keyof T[S]['outputs']]?: Tensor };
 }
 
+/** An execution provider that could not start. */
+export interface ProviderFallback {
+  /** As it was asked for. */
+  readonly provider: string;
+  /** The engine's words. */
+  readonly reason: string;
+}
+
 /** What a model says of itself, under the engine's own keys. */
 export interface ModelMetadata {
   readonly [key: string]: string | Readonly<Record<string, string>>;
@@ -144,6 +152,13 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   /** Outputs of the default signature, by name, in the model's order. */
   readonly outputs: Readonly<Record<string, ValueSpec>>;
   readonly metadata: ModelMetadata;
+  /**
+   * ONNX Runtime's execution providers for this model, in order of preference, by their full names;
+   * the CPU, the last, takes what no other can. Empty for TensorFlow.
+   */
+  readonly providers: readonly string[];
+  /** Providers that were asked for and left out, see `allowProviderFallback` of `load`. */
+  readonly providerFallbacks: readonly ProviderFallback[];
 
   readonly #session: NativeSession;
   readonly #setup: ModelSetup;
@@ -179,6 +194,11 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       ...Object.fromEntries(info.metadata),
       custom: Object.fromEntries(info.customMetadata),
     };
+    this.providers = info.providers;
+    this.providerFallbacks = info.providerFallbacks.map(([provider, reason]) => ({
+      provider,
+      reason,
+    }));
     const name = defaultSignature(info.signatures, setup.signature);
     this.#defaultPlan = name === undefined ? undefined : this.#plans.get(name);
     if (setup.signature !== undefined && this.#defaultPlan === undefined) {

@@ -90,6 +90,10 @@ export interface NativeModelInfo {
   signatures: NativeSignature[];
   metadata: [string, string][];
   customMetadata: [string, string][];
+  /** ONNX Runtime: the session's execution providers in order of preference … */
+  providers: string[];
+  /** … and those that were asked for and could not start, with the engine's words. */
+  providerFallbacks: [name: string, reason: string][];
 }
 
 export interface NativeEngineDescription {
@@ -100,6 +104,52 @@ export interface NativeEngineDescription {
   devices: string[];
 }
 
+export interface NativeProvider {
+  name: string;
+  options: [string, string][];
+  devices: number[];
+}
+
+/** Process-wide settings; a field that is left out is nobody's wish. */
+export interface NativeConfiguration {
+  onnxruntime?: {
+    logSeverity: number | undefined;
+    telemetry: boolean | undefined;
+    /** The log goes to setLogger's callbacks. */
+    logger: boolean;
+    globalThreadPools:
+      | {
+          intraOpThreads: number;
+          interOpThreads: number;
+          spin: boolean;
+          affinity: string;
+          denormalAsZero: boolean;
+        }
+      | undefined;
+    providerLibraries: [name: string, path: string][];
+  };
+  tensorflow?: { perSessionThreads: boolean | undefined };
+}
+
+export type NativeLogRecord = readonly [
+  severity: number,
+  category: string,
+  logId: string,
+  location: string,
+  message: string,
+];
+
+export interface NativeDevice {
+  provider: string;
+  providerVendor: string;
+  type: 'cpu' | 'gpu' | 'npu' | 'unknown';
+  vendor: string;
+  vendorId: number;
+  deviceId: number;
+  metadata: [string, string][];
+  options: [string, string][];
+}
+
 /** How each engine's options reach the addon: resolved, every field present. */
 export interface NativeOnnxLoad {
   library: string;
@@ -108,13 +158,32 @@ export interface NativeOnnxLoad {
   intraOpThreads: number;
   interOpThreads: number;
   spin: boolean;
+  /** Undefined: the process's pools, where it has some. */
+  sharedThreads: boolean | undefined;
   graphOptimizationLevel: number;
-  providers: { name: string; options: [string, string][] }[];
+  /** Paths and names are empty where there are none. */
+  optimizedModelPath: string;
+  cpuArena: boolean;
+  memoryPattern: boolean;
+  deterministic: boolean;
+  profilePath: string;
+  /** Undefined: the process's. */
+  logSeverity: number | undefined;
+  logVerbosity: number;
+  logId: string;
+  providers: NativeProvider[];
+  allowProviderFallback: boolean;
   configEntries: [string, string][];
+  runConfigEntries: [string, string][];
   freeDimensionOverrides: [string, number][];
+  freeDenotationOverrides: [string, number][];
   customOpLibraries: string[];
-  logSeverity: number;
-  telemetry: boolean;
+  initializers: [string, NativeTensorIn][];
+  externalInitializers: [string, NativeTensorIn][];
+  externalData: [string, Uint8Array][];
+  weightGroup: string;
+  loraAdapters: [string, string | Uint8Array][];
+  activeLoraAdapters: string[];
   lanes: number;
   maxQueue: number;
   /** Runs that are short enough may happen on the calling thread. */
@@ -137,6 +206,11 @@ export interface NativeTensorFlowLoad {
   metadata: [string, string][];
   intraOpThreads: number;
   interOpThreads: number;
+  /** Those numbers were asked for: another pool of the process is an error. */
+  insistIntraOp: boolean;
+  insistInterOp: boolean;
+  /** Undefined: whatever `configure` has settled. */
+  sharedThreads: boolean | undefined;
   opLibraries: string[];
   /** A serialized ConfigProto laid over the thread counts; may be empty. */
   configProto: Uint8Array;
@@ -206,6 +280,14 @@ export interface NativeAddon {
   readonly dtypes: [number, string, number][];
   setErrorConstructor(constructor: typeof TenonError): void;
   cpuQuota(): number;
+  /** Throws ERR_TENON_CONFIGURE for what an engine has fixed otherwise. */
+  configure(settings: NativeConfiguration): void;
+  /** Gets the process's log on this thread; null gives it back to stderr. */
+  setLogger(
+    deliver: ((records: readonly NativeLogRecord[], dropped: number) => void) | null,
+  ): void;
+  /** Opens ONNX Runtime and lists the devices of its providers, on a thread. */
+  onnxDevices(library: string): Promise<NativeDevice[]>;
   /** Memory both engines take as it is: 64-byte aligned, zeroed, owned by Tenon. */
   alloc(byteLength: number): ArrayBuffer;
   /** Detaches a buffer that came from alloc or a run; its memory goes when the last run lets go. */
