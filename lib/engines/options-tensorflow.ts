@@ -94,8 +94,6 @@ export type TensorFlowRewriterOptions = {
   readonly metaOptimizerTimeoutMs?: number;
   /** Graphs of fewer nodes are left alone; -1 for none. Default: the engine's, 4. */
   readonly minGraphNodes?: number;
-  /** Names of the only optimizers to run, in this order. Default: the engine's own list. */
-  readonly optimizers?: readonly string[];
 };
 
 export interface TensorFlowLoadOptions {
@@ -114,7 +112,10 @@ export interface TensorFlowLoadOptions {
   outputs?: readonly string[] | Readonly<Record<string, string>>;
   /** An operation goes to another device where its own lacks it. Default: false. */
   allowSoftPlacement?: boolean;
-  /** Writes to stderr which device each operation goes to. Default: false. */
+  /**
+   * Writes to stderr which device each operation goes to, at level "info": set
+   * TF_CPP_MIN_LOG_LEVEL=0 in the environment to see it. Default: false.
+   */
   logDevicePlacement?: boolean;
   /** How many devices of a kind to use at most: { GPU: 0 } leaves all GPUs alone. */
   deviceCount?: Readonly<Record<string, number>>;
@@ -278,7 +279,6 @@ function rewriterConfig(given: unknown): RewriterConfig | undefined {
     'metaOptimizerIterations',
     'metaOptimizerTimeoutMs',
     'minGraphNodes',
-    'optimizers',
   ]);
   const config = RewriterConfig.create({
     cpuLayoutConversion:
@@ -302,7 +302,6 @@ function rewriterConfig(given: unknown): RewriterConfig | undefined {
       check.integer(rewriter['metaOptimizerTimeoutMs'], `${subject}.metaOptimizerTimeoutMs`, 0, -1),
     ),
     minGraphNodes: check.integer(rewriter['minGraphNodes'], `${subject}.minGraphNodes`, 0, -1),
-    optimizers: check.strings(rewriter['optimizers'], `${subject}.optimizers`),
   });
   for (const name of rewrites) {
     config[name] = check.choice(rewriter[name], `${subject}.${name}`, rewriteModes) ?? 0;

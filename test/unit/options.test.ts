@@ -105,7 +105,6 @@ describe('load options', () => {
     ['tensorflow', { rewriter: { constantFolding: true } }, 'rewriter.constantFolding'],
     ['tensorflow', { rewriter: { disableMetaOptimizer: 'on' } }, 'disableMetaOptimizer'],
     ['tensorflow', { rewriter: { metaOptimizerIterations: 3 } }, 'metaOptimizerIterations'],
-    ['tensorflow', { rewriter: { optimizers: 'function' } }, 'rewriter.optimizers'],
     ['tensorflow', { inputs: 'x:0' }, 'tensorflow.inputs'],
     ['tensorflow', { inputs: [1] }, 'tensorflow.inputs[0]'],
     ['tensorflow', { outputs: { y: null } }, 'tensorflow.outputs.y'],
@@ -208,7 +207,6 @@ describe('load options', () => {
           remapping: 'aggressive',
           metaOptimizerIterations: 1,
           minGraphNodes: -1,
-          optimizers: ['function'],
           cpuLayoutConversion: 'nchwToNhwc',
           memoryOptimization: 'off',
         },
@@ -240,7 +238,6 @@ describe('load options', () => {
       layoutOptimizer: 0,
       metaOptimizerIterations: 1,
       minGraphNodes: -1,
-      optimizers: ['function'],
       cpuLayoutConversion: 1,
       memoryOptimization: 1,
     });

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string_view>
+#include <system_error>
 
+#include "engines/onnxruntime/config_keys.h"
 #include "engines/onnxruntime/status.h"
 
 namespace tenon::onnxruntime {
@@ -27,6 +30,20 @@ Status CheckThreads(const char* name, int threads) {
 Status CheckText(const std::string& what, const std::string& text) {
   if (text.find('\0') == std::string::npos) return {};
   return {StatusCode::kInvalidArgument, "expected no NUL in " + what + ", received one"};
+}
+
+// The engine says nothing of a profile it cannot write, and notices that the
+// optimized model has no place only when all the work is done.
+Status CheckWritable(const std::string& what, const std::string& path) {
+  const std::filesystem::path file(std::u8string(path.begin(), path.end()));
+  std::error_code error;
+  const bool existed = std::filesystem::exists(file, error);
+  if (!std::ofstream(file, std::ios::app)) {
+    return {StatusCode::kInvalidArgument,
+            "expected a path that can be written for " + what + ", received \"" + path + "\""};
+  }
+  if (!existed) std::filesystem::remove(file, error);
+  return {};
 }
 
 // Whether the session runs on the process's pools.
@@ -142,20 +159,28 @@ Status MakeSessionOptions(const Library& library, const SessionOptions& options,
     TENON_RETURN_IF_ERROR(check(api.SetDeterministicCompute(session, true)));
   }
   if (!options.optimized_model_path.empty()) {
+    TENON_RETURN_IF_ERROR(CheckWritable("the optimized model", options.optimized_model_path));
     TENON_RETURN_IF_ERROR(
         WithSubject(check(api.SetOptimizedModelFilePath(
                         session, ToOrtPath(options.optimized_model_path).c_str())),
                     "optimized model"));
   }
   if (!options.profile_path.empty()) {
+    TENON_RETURN_IF_ERROR(CheckWritable("the profile", options.profile_path));
     TENON_RETURN_IF_ERROR(WithSubject(
         check(api.EnableProfiling(session, ToOrtPath(options.profile_path).c_str())), "profiling"));
   }
   for (const auto& [key, value] : options.config_entries) {
     const std::string subject = "session config entry \"" + key + "\"";
     TENON_RETURN_IF_ERROR(CheckText(subject, key + value));
+    TENON_RETURN_IF_ERROR(WithSubject(CheckSessionKey(library, key), subject));
     TENON_RETURN_IF_ERROR(WithSubject(
         check(api.AddSessionConfigEntry(session, key.c_str(), value.c_str())), subject));
+  }
+  for (const auto& [key, value] : options.run_config_entries) {
+    const std::string subject = "run config entry \"" + key + "\"";
+    TENON_RETURN_IF_ERROR(CheckText(subject, key + value));
+    TENON_RETURN_IF_ERROR(WithSubject(CheckRunKey(library, key), subject));
   }
   for (const std::string& path : options.custom_op_libraries) {
     TENON_RETURN_IF_ERROR(
