@@ -65,7 +65,7 @@ export default {
       const medians = (name) =>
         measures.map(({ rows }) => median(rows.find((row) => row.contender === name).samples));
       const [copy, direct] = [medians(copied), medians(external)];
-      const cheaper = sizes.findIndex((_, i) => direct.slice(i).every((us, k) => us < copy[i + k]));
+      const cheaper = sizes.filter((_, i) => direct[i] < copy[i]).map(sizeText);
       return {
         measures,
         // Sizes one below the other, instead of a table for each.
@@ -79,11 +79,7 @@ export default {
             ]),
           ],
         ],
-        notes: [
-          cheaper < 0
-            ? `A copy was cheaper up to ${sizeText(sizes.at(-1))}.`
-            : `External memory was cheaper from ${sizeText(sizes[cheaper])} on.`,
-        ],
+        notes: [`External memory was cheaper at ${cheaper.join(', ') || 'none of the sizes'}.`],
         charts: [
           {
             id: 'sizes',

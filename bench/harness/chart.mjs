@@ -72,7 +72,7 @@ export function barChart(title, unit, rows) {
  *   series: { name: string, points: [number, number][] }[] }} chart
  */
 export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, series }) {
-  const [left, right, top, bottom] = [56, 16, 60, 48];
+  const [left, right, top, bottom] = [56, 32, 60, 48];
   const height = 340;
   const values = series.flatMap(({ points }) => points.map(([, value]) => value));
   const scale = logarithmic ? (value) => Math.log10(Math.max(value, 1e-6)) : (value) => value;
