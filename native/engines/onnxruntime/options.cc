@@ -79,9 +79,10 @@ Status MakeSessionOptions(const Library& library, const SessionOptions& options,
                     "free dimension \"" + name + "\""));
   }
   for (const std::string& path : options.custom_op_libraries) {
-    TENON_RETURN_IF_ERROR(
-        WithSubject(check(api.RegisterCustomOpsLibrary_V2(session, ToOrtPath(path).c_str())),
-                    "custom operator library \"" + path + "\""));
+    TENON_RETURN_IF_ERROR(WithSubject(
+        TakeStatus(api, api.RegisterCustomOpsLibrary_V2(session, ToOrtPath(path).c_str()),
+                   StatusCode::kEngineLoad),
+        "custom operator library \"" + path + "\""));
   }
   for (const ExecutionProvider& provider : options.providers) {
     TENON_RETURN_IF_ERROR(WithSubject(AppendProvider(library, provider, session),
