@@ -1,17 +1,24 @@
 // What the soaks share: work in steps, with resident memory watched after the first part of it.
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
+import { getHeapStatistics } from 'node:v8';
 
 import { contenderEnvironment } from '../harness/engines.mjs';
 
 const largestGrowth = 0.02;
 const reports = 10;
 
-// The child processes of the benchmarks get this from their parent.
-Object.assign(process.env, contenderEnvironment());
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc');
+// V8 lets its young generation grow to tens of megabytes as it likes, which has nothing to do with
+// what is watched here: it gets its least size. That and gc() can only be set from outside.
+const flags = ['--expose-gc', '--max-semi-space-size=1'];
+if (!flags.every((flag) => process.execArgv.includes(flag))) {
+  const { status } = spawnSync(process.execPath, [...flags, ...process.argv.slice(1)], {
+    stdio: 'inherit',
+    // What the benchmarks give to every process of a run.
+    env: { ...process.env, ...contenderEnvironment() },
+  });
+  process.exit(status ?? 1);
+}
 
 /** The numbers given on the command line, or else their defaults. */
 export function numbers(defaults) {
@@ -28,10 +35,12 @@ export function numbers(defaults) {
 /** Resident memory once everything that can go has gone: finalizers need turns of the loop. */
 async function resident() {
   for (let turn = 0; turn < 5; turn++) {
-    collect();
+    globalThis.gc();
     await new Promise((resolve) => setImmediate(resolve));
   }
-  return process.memoryUsage();
+  const { rss, external } = process.memoryUsage();
+  // What JavaScript's heap has resident, free or not.
+  return { rss, external, heap: getHeapStatistics().total_physical_size };
 }
 
 /**
@@ -48,10 +57,10 @@ async function resident() {
 export async function soak({ name, unit, total, work, warmUp = total / 100 }) {
   console.log(`${name}: ${total} ${unit}`);
   const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-  const show = (done, { rss, external, heapUsed }) =>
+  const show = (done, { rss, external, heap }) =>
     console.log(
       `${`${Number(done.toPrecision(4))} ${unit}`.padStart(20)}   resident ${megabytes(rss)}   ` +
-        `external ${megabytes(external)}   heap ${megabytes(heapUsed)}`,
+        `external ${megabytes(external)}   heap ${megabytes(heap)}`,
     );
   await work(warmUp);
   const first = await resident();
