@@ -62,8 +62,8 @@ export function floorOnnx(model, { intraOp = 1, spin = false, openDimensions = [
 }
 
 /** A floor's command to load a SavedModel. */
-export function floorTensorFlow(folder, { threads, input, output }) {
-  return ['tensorflow', tensorflowLibrary(), threads, folder, input, output];
+export function floorTensorFlow(folder, { intraOp = 1, interOp = 1, input, output }) {
+  return ['tensorflow', tensorflowLibrary(), intraOp, interOp, folder, input, output];
 }
 
 export function tensorflowLibrary() {
