@@ -8,6 +8,7 @@
 //   --json <file>      where the results go as well (always: build/bench-results/latest.json)
 //   --compare <file>   sets saved results beside these
 //   --report           asks nothing, writes docs/performance.md from the saved results
+//   --noisy            lets the page have results of a machine at work, marked as such
 //   --from <file>      saved results for --report instead of the latest; of several, later ones win
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -32,6 +33,7 @@ const { values: options, positionals } = parseArgs({
     json: { type: 'string' },
     compare: { type: 'string' },
     report: { type: 'boolean', default: false },
+    noisy: { type: 'boolean', default: false },
     from: { type: 'string', multiple: true, default: [latest] },
   },
   allowPositionals: true,
@@ -49,7 +51,7 @@ if (!(scale > 0)) fail('expected --scale to be above 0');
 if (options.list) {
   console.log(names.join('\n'));
 } else if (options.report) {
-  await writeReport(options.from.map(read).reduce(merged, { questions: [] }));
+  await writeReport(options.from.map(read).reduce(merged, { questions: [] }), options);
 } else {
   await run(positionals.length > 0 ? positionals : names);
 }
