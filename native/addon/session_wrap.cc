@@ -119,7 +119,8 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   auto job = std::make_shared<Job>();
   job->request = ReadRequest(info, FeedMemory::kOwned);
   const uint32_t ticket = info[4].As<Napi::Number>().Uint32Value();
-  if (ticket != 0) job->request.cancel = job->cancel.get();
+  // Also where no caller can cancel: the end of the environment stops every run.
+  job->request.cancel = job->cancel.get();
 
   // The host outlives the task: the wrap holds it while running_ is not 0, and
   // the end of the environment joins the lanes before it lets go.
