@@ -32,7 +32,7 @@ npm run bench -- --report           # this page, from the latest results
 
 - **Ratios, not absolute figures.** Contenders run in interleaved blocks — A B C, A B C, … — and a
   ratio is one of medians over those rounds. Its interval holds 95 % of the ratios that rounds drawn
-  with replacement give. A block is long enough (60 ms or more) for the clock and the garbage
+  with replacement give. A block is long enough (20 ms to 2 s) for the clock and the garbage
   collector to be part of it. Tables show the median and the middle half of the rounds.
 - **One process for each contender**, asleep while another runs: no heap, no compiled function and
   no process-wide state of an engine is shared. (In one process Tenon and \`onnxruntime-node\` would
