@@ -91,7 +91,7 @@ export function describe(value: unknown): string {
       return 'a symbol';
     default: {
       if (Array.isArray(value)) return `an array of ${value.length}`;
-      const name = (value).constructor?.name;
+      const name = value.constructor?.name;
       return name === undefined || name === 'Object' ? 'an object' : `an instance of ${name}`;
     }
   }
