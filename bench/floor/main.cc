@@ -4,7 +4,7 @@
 //
 // A line is a command, its words separated by tabs; each gets one line back.
 //   onnx        <library> <intra-op threads> <spin: 0|1> <open dimensions: 1,2> <model>  → ok
-//   tensorflow  <library> <threads> <SavedModel folder> <input> <output>                 → ok
+//   tensorflow  <library> <intra-op threads> <inter-op threads> <folder> <input> <output> → ok
 //   run         <mode> <calls> <callers>                                                 →
 //   nanoseconds
 // or "error" and a text. The end of stdin ends it.
@@ -43,8 +43,9 @@ class Floor {
       model_ = LoadOnnx(options);
       return "ok";
     }
-    if (words.size() == 6 && words[0] == "tensorflow") {
-      model_ = LoadTensorFlow({words[1], std::stoi(words[2]), words[3], words[4], words[5]});
+    if (words.size() == 7 && words[0] == "tensorflow") {
+      model_ = LoadTensorFlow(
+          {words[1], std::stoi(words[2]), std::stoi(words[3]), words[4], words[5], words[6]});
       return "ok";
     }
     if (words.size() == 4 && words[0] == "run" && model_ != nullptr) {

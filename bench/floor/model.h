@@ -37,7 +37,9 @@ struct OnnxOptions {
 
 struct TensorFlowOptions {
   std::string library;
-  int threads = 1;
+  int intra_op_threads = 1;
+  // Negative: operations run on the calling thread, not in the engine's pool.
+  int inter_op_threads = 1;
   std::string folder;
   // Operations, fed and read at their output 0.
   std::string input;

@@ -21,8 +21,8 @@ class TensorFlowModel : public Model {
     graph_ = api().TF_NewGraph();
 
     SessionOptions threads;
-    threads.intra_op_threads = options.threads;
-    threads.inter_op_threads = options.threads;
+    threads.intra_op_threads = options.intra_op_threads;
+    threads.inter_op_threads = options.inter_op_threads;
     const std::string config = SerializeConfig(threads);
     TF_SessionOptions* session_options = api().TF_NewSessionOptions();
     api().TF_SetConfig(session_options, config.data(), config.size(), status_);

@@ -11,17 +11,14 @@ export const nodeApiAddon = path.join(folder, 'bench', 'tenon_bench_node_api.nod
 
 export function buildFloors() {
   dropForeignBuild(folder);
-  run('cmake', [
-    '-S',
-    root,
-    '-B',
-    folder,
+  // What the build says goes where it does not mix with the results.
+  const options = { stdio: ['ignore', 2, 2] };
+  const configure = [
+    ...['-S', root, '-B', folder],
     ...(onPath('ninja') ? ['-G', 'Ninja'] : []),
-    '-DCMAKE_BUILD_TYPE=Release',
-    '-DTENON_ADDON=OFF',
-    '-DTENON_BENCH=ON',
+    ...['-DCMAKE_BUILD_TYPE=Release', '-DTENON_ADDON=OFF', '-DTENON_BENCH=ON'],
     '--log-level=WARNING',
-  ]);
-  // The compiler's progress goes where it does not mix with the results.
-  run('cmake', ['--build', folder, '--parallel', '2'], { stdio: ['ignore', 2, 2] });
+  ];
+  run('cmake', configure, options);
+  run('cmake', ['--build', folder, '--parallel', '2'], options);
 }

@@ -95,10 +95,11 @@ export async function makeFolder(folder: string): Promise<void> {
     if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return;
     const parent = path.dirname(folder);
     if (code !== 'ENOENT' || parent === folder) throw error;
-    const above = await stat(parent).catch(() => undefined);
-    if (above !== undefined) throw error;
     await makeFolder(parent);
-    await makeFolder(folder);
+    // Whoever makes the same folders at the same time may be ahead of this.
+    await mkdir(folder).catch(async (again: unknown) => {
+      if (codeOf(again) !== 'EEXIST' || !(await stat(folder)).isDirectory()) throw again;
+    });
   }
 }
 

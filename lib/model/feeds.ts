@@ -111,7 +111,8 @@ function tensorFrom(value: unknown, spec: TensorSpec, name: string): Tensor {
     const perCarrier = bits > 0 && bits < 8 ? 8 / bits : 1 / parts;
     return makeTensor(dtype, value, settledShape(declared, value.length * perCarrier, name), name);
   }
-  if (value === undefined || (typeof value === 'object' && !Array.isArray(value) && !isElement)) {
+  const isScalar = ['number', 'bigint', 'boolean', 'string'].includes(typeof value);
+  if (!isScalar && !isElement && !Array.isArray(value)) {
     throw wrongKind(name, 'a Tensor, a typed array or an array of elements', value);
   }
   const nested = nestedShape(value);

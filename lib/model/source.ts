@@ -1,6 +1,6 @@
 /** Which engine a model is for, and where its files are. */
 
-import { readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
@@ -8,6 +8,7 @@ import { types } from 'node:util';
 import { describe, invalidArgument, TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { EngineName } from '../native/types.js';
+import { readFlags } from '../protobuf/model-file.js';
 
 /** A path, a file: URL, or the bytes of an ONNX model. */
 export type ModelSource = string | URL | Uint8Array | ArrayBuffer;
@@ -108,17 +109,23 @@ async function resolvePath(given: string, engine: EngineName | undefined): Promi
       `expected a model for ${engine} at ${file}, received one for ${resolved.engine}`,
     );
   }
-  const single = 'model' in resolved ? resolved.model : undefined;
-  const frozen = 'frozenGraph' in resolved ? resolved.frozenGraph : undefined;
-  const model = frozen ?? single;
-  // An engine that opens a pipe waits for ever.
-  if (typeof model === 'string' && !(await look(model, () => stat(model))).isFile()) {
+  if ('frozenGraph' in resolved) await checkFile(resolved.frozenGraph);
+  if ('model' in resolved && typeof resolved.model === 'string') await checkFile(resolved.model);
+  return resolved;
+}
+
+/** That an engine can read `file`: one that opens a pipe would wait for ever. */
+async function checkFile(file: string): Promise<void> {
+  const found = await look(file, async () => {
+    const handle = await open(file, readFlags);
+    return handle.stat().finally(() => handle.close());
+  });
+  if (!found.isFile()) {
     throw new TenonError(
       'ERR_TENON_MODEL_FORMAT',
-      `expected a regular file at ${model}, received a folder, a pipe or a device`,
+      `expected a regular file at ${file}, received a folder, a pipe or a device`,
     );
   }
-  return resolved;
 }
 
 /** What the file system says of `file`, or that there is no model. */

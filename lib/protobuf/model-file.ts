@@ -5,8 +5,8 @@ import { TenonError } from '../errors.js';
 import type { MessageType } from './message.js';
 import { decodeFile } from './project.js';
 
-// Without it a pipe of that name would be waited for until somebody writes to it.
-const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+/** Opens for reading, but does not wait until somebody writes to a pipe of that name. */
+export const readFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 /**
  * Decodes a model's file. ERR_TENON_MODEL_NOT_FOUND where it is missing or cannot be read (the
@@ -19,7 +19,7 @@ export async function decodeModelFile<T extends object>(
   expected: string,
 ): Promise<T> {
   try {
-    const handle = await open(file, openFlags);
+    const handle = await open(file, readFlags);
     try {
       if (!(await handle.stat()).isFile()) {
         throw new TenonError(

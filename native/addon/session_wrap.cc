@@ -159,7 +159,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   const RunSettings settings = ReadSettings(info);
   auto exchange = std::make_shared<Exchange>();
   exchange->request =
-      ReadRequest(info, settings.borrow ? FeedMemory::kBorrowed : FeedMemory::kOwned, &stats);
+      ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned, &stats);
   ModelHost* const runner = host.get();
   // Where buffers are borrowed, what holds them stays until the promise settles.
   std::shared_ptr<Napi::ObjectReference> held;

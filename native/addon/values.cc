@@ -103,7 +103,24 @@ std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) 
   return table;
 }
 
-Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory, ByteCounts* bytes) {
+// Types that index into other tensors. A kernel checks an index and reads it
+// again to use it; in between JavaScript must not have changed it.
+bool IsIndexLike(DType dtype) {
+  switch (dtype) {
+    case DType::kInt16:
+    case DType::kInt32:
+    case DType::kInt64:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return true;
+    default: return false;
+  }
+}
+
+enum class Purpose { kFeed, kTarget };
+
+Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory memory,
+                  ByteCounts* bytes) {
   Tensor tensor;
   napi_value item;
 
@@ -140,16 +157,15 @@ Tensor ReadTensor(Napi::Env env, napi_value array, FeedMemory memory, ByteCounts
     void* start = nullptr;
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
-    if (memory == FeedMemory::kBorrowed && view.data != nullptr) {
-      bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
-      tensor.data = view.data;
-      return tensor;
-    }
-    if (auto owner = start == nullptr ? nullptr : MemoryRegistry::Get().Find(start)) {
-      bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
-      tensor.data = view.data;
-      tensor.owner = std::move(owner);
-      return tensor;
+    const bool may_pass = memory == FeedMemory::kBorrowed || purpose == Purpose::kTarget ||
+                          !IsIndexLike(tensor.dtype);
+    if (may_pass && start != nullptr) {
+      tensor.owner = memory == FeedMemory::kBorrowed ? nullptr : MemoryRegistry::Get().Find(start);
+      if (tensor.owner != nullptr || memory != FeedMemory::kOwned) {
+        bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
+        tensor.data = view.data;
+        return tensor;
+      }
     }
   }
   bytes->copied.fetch_add(view.byte_length, std::memory_order_relaxed);
@@ -170,7 +186,7 @@ Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, ByteCounts*
   }
   bool is_array = false;
   Check(env, napi_is_array(env, value, &is_array));
-  if (is_array) return Value::Of(ReadTensor(env, value, memory, bytes));
+  if (is_array) return Value::Of(ReadTensor(env, value, Purpose::kFeed, memory, bytes));
 
   Value result;
   const Napi::Value wrapped(env, value);
@@ -274,7 +290,7 @@ Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes) {
 
 Tensor ReadTarget(Napi::Value value, FeedMemory memory) {
   ByteCounts counts;
-  Tensor target = ReadTensor(value.Env(), value, memory, &counts);
+  Tensor target = ReadTensor(value.Env(), value, Purpose::kTarget, memory, &counts);
   if (counts.copied.load() > 0 || target.dtype == DType::kString) {
     ThrowInvalidArgument(value.Env(),
                          "a tensor from Tensor.alloc or a run as the place of an output: other "

@@ -13,8 +13,12 @@ namespace tenon::addon {
 enum class FeedMemory {
   // Memory that Tenon owns goes by pointer, everything else is copied: what an
   // asynchronous run needs, because JavaScript may transfer or collect a
-  // buffer while the engine reads it.
+  // buffer while the engine reads it. Integers that may be indices are copied
+  // too: JavaScript may write to them between their check and their use.
   kOwned,
+  // As kOwned, but the caller's own buffers go by pointer, too: it has promised
+  // to leave them alone until the run has ended.
+  kLent,
   // Every suitable buffer goes by pointer, without an owner: for a run on the
   // calling thread, during which JavaScript stands still. SharedArrayBuffers
   // are copied all the same, other threads may write to them.

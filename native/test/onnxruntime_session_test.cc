@@ -260,7 +260,7 @@ TEST("onnxruntime: a custom operator library that is not there is refused by its
   SessionOptions options;
   options.custom_op_libraries = {"/no/such/operators.so"};
   const auto session = TryLoad(ReluModel(), options);
-  CHECK_EQ(CodeOf(session.status()), "ERR_TENON_INVALID_ARGUMENT");
+  CHECK_EQ(CodeOf(session.status()), "ERR_TENON_ENGINE_LOAD");
   CHECK(session.status().message().find("/no/such/operators.so") != std::string::npos);
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import type { Tensor} from '../../lib/index.js';
+import type { Tensor } from '../../lib/index.js';
 import { load, type Model, type ValuesModel } from '../../lib/index.js';
 import { readNpy } from '../helpers/npy.js';
 import { fixture, modelPath } from '../helpers/paths.js';

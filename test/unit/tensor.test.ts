@@ -284,7 +284,7 @@ describe('Tensor.alloc', () => {
     const tensor = Tensor.alloc(dtype, [5]);
     expect(tensor.shape).toEqual([5]);
     expect((tensor.data as TypedArray).length).toBe(carrierLength(dtype, 5));
-    expect((tensor.bytes).every((byte) => byte === 0)).toBe(true);
+    expect(tensor.bytes.every((byte) => byte === 0)).toBe(true);
   });
 
   it('gives an empty tensor', () => {

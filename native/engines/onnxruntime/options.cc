@@ -183,9 +183,10 @@ Status MakeSessionOptions(const Library& library, const SessionOptions& options,
     TENON_RETURN_IF_ERROR(WithSubject(CheckRunKey(library, key), subject));
   }
   for (const std::string& path : options.custom_op_libraries) {
-    TENON_RETURN_IF_ERROR(
-        WithSubject(check(api.RegisterCustomOpsLibrary_V2(session, ToOrtPath(path).c_str())),
-                    "custom operator library \"" + path + "\""));
+    TENON_RETURN_IF_ERROR(WithSubject(
+        TakeStatus(api, api.RegisterCustomOpsLibrary_V2(session, ToOrtPath(path).c_str()),
+                   StatusCode::kEngineLoad),
+        "custom operator library \"" + path + "\""));
   }
   TENON_RETURN_IF_ERROR(AddWeights(library, options, session, &resources->weights));
   TENON_RETURN_IF_ERROR(OpenLoraAdapters(library, options, &resources->lora_adapters));

@@ -1,0 +1,132 @@
+// Charts as SVG: bars of medians, and lines over labelled places. Text and colours follow the
+// reader's light or dark scheme.
+import { number } from './figures.mjs';
+
+const width = 760;
+const rowHeight = 30;
+const palette = ['#2f6fde', '#d9822b', '#3a9d6b', '#9b59b6'];
+const muted = '#8a8f98';
+
+const escape = (text) =>
+  String(text).replace(
+    /[&<>"]/g,
+    (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c],
+  );
+const round = (value) => Number(value.toFixed(1));
+
+const style = `<style>
+  text { font: 13px system-ui, sans-serif; fill: #24292f }
+  .title { font-weight: 600 } .soft { fill: #6b7280; font-size: 12px }
+  .grid { stroke: #8a8f98; stroke-opacity: .3 } .whisker { stroke: #24292f; stroke-width: 1.5 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .soft { fill: #9aa4b2 } .whisker { stroke: #e6edf3 }
+  }
+</style>`;
+
+const svg = (height, title, body) =>
+  [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escape(title)}">`,
+    style,
+    `<text class="title" x="0" y="16">${escape(title)}</text>`,
+    ...body,
+    '</svg>',
+    '',
+  ].join('\n');
+
+/** Tenon, its peers and the floors each have their colour, whatever is beside them. */
+function colourOf(contender, index = 0) {
+  if (/tenon/.test(contender)) return palette[0];
+  if (/onnxruntime-node/.test(contender)) return palette[1];
+  if (/^(C|Node-API):|idle/.test(contender)) return muted;
+  return palette[index % palette.length];
+}
+
+/**
+ * A bar for each contender: its median, and the middle half of its rounds as a whisker.
+ *
+ * @param {string} title
+ * @param {string} unit
+ * @param {{ contender: string, median: number, low: number, high: number }[]} rows
+ */
+export function barChart(title, unit, rows) {
+  const [left, right, top] = [300, 100, 30];
+  const most = Math.max(...rows.map(({ median, high }) => Math.max(median, high))) || 1;
+  const x = (value) => round(left + (value / most) * (width - left - right));
+  const body = rows.flatMap(({ contender, median, low, high }, i) => {
+    const y = top + i * rowHeight;
+    const middle = y + 10;
+    return [
+      `<text x="${left - 10}" y="${y + 15}" text-anchor="end">${escape(contender)}</text>`,
+      `<rect x="${left}" y="${y}" width="${round(x(median) - left)}" height="20" rx="2" fill="${colourOf(contender)}"/>`,
+      `<path class="whisker" d="M${x(low)} ${middle}H${x(high)}"/>`,
+      `<text x="${Math.max(x(median), x(high)) + 8}" y="${y + 15}">${escape(number(median))} ${escape(unit)}</text>`,
+    ];
+  });
+  return svg(top + rows.length * rowHeight, title, body);
+}
+
+/**
+ * Lines over places that are labelled one by one.
+ *
+ * @param {{ title: string, xLabel: string, yLabel: string, xTicks: string[], logarithmic?: boolean,
+ *   series: { name: string, points: [number, number][] }[] }} chart
+ */
+export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, series }) {
+  const [left, right, top, bottom] = [56, 32, 60, 48];
+  const height = 340;
+  const values = series.flatMap(({ points }) => points.map(([, value]) => value));
+  const scale = logarithmic ? (value) => Math.log10(Math.max(value, 1e-6)) : (value) => value;
+  const ticks = yTicks(Math.min(...values), Math.max(...values), logarithmic);
+  const [lowest, highest] = [scale(ticks[0]), scale(ticks.at(-1))];
+  const x = (place) => round(left + (place / (xTicks.length - 1)) * (width - left - right));
+  const y = (value) =>
+    round(
+      height - bottom - ((scale(value) - lowest) / (highest - lowest)) * (height - top - bottom),
+    );
+
+  const colours = series.map(({ name }, i) => seriesColour(series, name, i));
+  let legend = left;
+  return svg(height, title, [
+    ...ticks.flatMap((tick) => [
+      `<path class="grid" d="M${left} ${y(tick)}H${width - right}"/>`,
+      `<text class="soft" x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${tickText(tick)}</text>`,
+    ]),
+    ...xTicks.map(
+      (tick, i) =>
+        `<text class="soft" x="${x(i)}" y="${height - bottom + 18}" text-anchor="middle">${escape(tick)}</text>`,
+    ),
+    `<text class="soft" x="${(left + width - right) / 2}" y="${height - 8}" text-anchor="middle">${escape(xLabel)}</text>`,
+    `<text class="soft" x="0" y="${top - 12}">${escape(yLabel)}</text>`,
+    ...series.flatMap(({ name, points }, i) => {
+      const at = legend;
+      legend += 30 + name.length * 7;
+      return [
+        `<path fill="none" stroke="${colours[i]}" stroke-width="2" d="M${points.map(([place, value]) => `${x(place)} ${y(value)}`).join('L')}"/>`,
+        `<rect x="${at}" y="26" width="12" height="12" rx="2" fill="${colours[i]}"/>`,
+        `<text x="${at + 18}" y="37">${escape(name)}</text>`,
+      ];
+    }),
+  ]);
+}
+
+/** The contender's own colour, unless a series before it has that. */
+function seriesColour(series, name, index) {
+  const own = colourOf(name, index);
+  const taken = series.slice(0, index).some((other, i) => colourOf(other.name, i) === own);
+  return taken ? palette[2 + (index % 2)] : own;
+}
+
+/** Round numbers from below the least to above the greatest value. */
+function yTicks(least, greatest, logarithmic) {
+  if (logarithmic) {
+    const low = Math.floor(Math.log10(Math.max(least, 1e-6)));
+    const high = Math.max(Math.ceil(Math.log10(greatest)), low + 1);
+    return Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i));
+  }
+  const rough = (greatest || 1) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+  return Array.from({ length: Math.ceil(greatest / step) + 1 }, (_, i) => i * step);
+}
+
+const tickText = (tick) => Number(tick.toPrecision(6)).toString();

@@ -1,0 +1,103 @@
+// Interleaved blocks: A B C, A B C, … so that what the machine does meanwhile meets all alike.
+import { openContender } from './contender.mjs';
+
+const microsecond = 1e3;
+const second = 1e9;
+
+/**
+ * @typedef {object} Row
+ * @property {string} contender
+ * @property {number[]} samples One a round, in the unit of its measure.
+ *
+ * @typedef {object} Measure
+ * @property {string} id
+ * @property {string} caption
+ * @property {string} unit
+ * @property {'lower' | 'higher'} better
+ * @property {Row[]} rows
+ *
+ * @typedef {object} Ratio
+ * @property {string} [measure] Its id; the first one by default.
+ * @property {string} of
+ * @property {string} to
+ * @property {{ atMost?: number, atLeast?: number }} [target]
+ */
+
+/**
+ * Opens contenders, gives them to `use`, and closes them whatever happens.
+ *
+ * @param {string} question
+ * @param {import('./contender.mjs').Contender[]} contenders
+ */
+export async function withContenders(question, contenders, use) {
+  const open = [];
+  const skipped = [];
+  try {
+    for (const contender of contenders) {
+      const one = await openContender(question, contender);
+      if (one.unavailable === undefined) open.push(one);
+      else skipped.push({ contender: one.name, reason: one.unavailable });
+    }
+    return { ...(await use(open)), skipped };
+  } finally {
+    for (const contender of open) await contender.close();
+  }
+}
+
+/**
+ * Calls that fill a block: doubled until one lasts a quarter of it, which warms up as well, and
+ * then scaled.
+ */
+export async function calibrate(contender, blockMs) {
+  const wanted = blockMs * 1e6;
+  for (let count = 1; ; count *= 2) {
+    const nanoseconds = await contender.block(count);
+    if (nanoseconds >= wanted / 4) return Math.max(1, Math.ceil((count * wanted) / nanoseconds));
+  }
+}
+
+/** One block of each contender a round. Returns contender → results, one a round. */
+export async function interleave(contenders, rounds, blockOf) {
+  const results = new Map(contenders.map(({ name }) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const contender of contenders) {
+      results.get(contender.name).push(await blockOf(contender));
+    }
+  }
+  return results;
+}
+
+/**
+ * The measure of most questions: the time of one call, or calls a second.
+ *
+ * @param {{ id?: string, caption: string, unit: 'µs' | 'ms' | '1/s' }} what
+ * @returns {Promise<{ measures: Measure[], skipped: object[] }>}
+ */
+export function measureCalls(question, contenders, { rounds, blockMs }, what) {
+  return withContenders(question, contenders, async (open) => {
+    const counts = new Map();
+    for (const contender of open) {
+      // A calibration on cold code asks for too few calls, so there is a second one.
+      await calibrate(contender, blockMs);
+      counts.set(contender.name, await calibrate(contender, blockMs));
+    }
+    const results = await interleave(open, rounds, async (contender) => {
+      const count = counts.get(contender.name);
+      return inUnit(await contender.block(count), count, what.unit);
+    });
+    const rows = [...results].map(([contender, samples]) => ({ contender, samples }));
+    const better = what.unit === '1/s' ? 'higher' : 'lower';
+    return { measures: [{ id: 'calls', better, ...what, rows }] };
+  });
+}
+
+function inUnit(nanoseconds, count, unit) {
+  switch (unit) {
+    case '1/s':
+      return (count * second) / nanoseconds;
+    case 'ms':
+      return nanoseconds / count / microsecond / 1e3;
+    default:
+      return nanoseconds / count / microsecond;
+  }
+}

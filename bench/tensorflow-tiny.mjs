@@ -1,0 +1,81 @@
+import { load, Tensor } from 'tenon';
+
+import { floorTensorFlow, tensorflowLibrary } from './harness/engines.mjs';
+import { bind } from './harness/features.mjs';
+import { timeAwaited, timeSync } from './harness/timing.mjs';
+import { halfPlusTwo } from './models/index.mjs';
+
+/** A ConfigProto whose inter_op_parallelism_threads (field 5) is -1. */
+const onCallingThread = Uint8Array.of(0x28, ...new Array(9).fill(0xff), 0x01);
+
+async function tenonModel(config = new Uint8Array()) {
+  tensorflowLibrary();
+  const loaded = await load(halfPlusTwo, {
+    threads: { intraOp: 1, interOp: 1 },
+    tensorflow: { config },
+  });
+  return { loaded, feeds: { x: new Tensor('float32', Float32Array.of(3), [1]) } };
+}
+
+/** @type {import('./harness/questions.mjs').Question} */
+export default {
+  title: 'Calls of a tiny TensorFlow graph',
+  asks:
+    'What does Tenon add to TF_SessionRun? half_plus_two, y = x / 2 + 2, one thread. TensorFlow hands each run to a thread of its own, unless its number of inter-op ' +
+    'threads is negative. There is no ' +
+    'onnxruntime-node here; tfjs-node does not install on current versions of Node.',
+  calls: { caption: 'Time of one call', unit: 'µs' },
+  contenders: [
+    {
+      name: 'C: TF_SessionRun',
+      floor: {
+        load: () => floorTensorFlow(halfPlusTwo, { input: 'x', output: 'y' }),
+        mode: 'run',
+      },
+    },
+    {
+      name: 'C: TF_SessionRun, on the calling thread',
+      floor: {
+        load: () => floorTensorFlow(halfPlusTwo, { interOp: -1, input: 'x', output: 'y' }),
+        mode: 'run',
+      },
+    },
+    {
+      name: 'tenon: model.runSync',
+      async open() {
+        const { loaded, feeds } = await tenonModel();
+        return { block: timeSync(() => loaded.runSync(feeds)) };
+      },
+    },
+    {
+      name: 'tenon: model.runSync, on the calling thread',
+      async open() {
+        const { loaded, feeds } = await tenonModel(onCallingThread);
+        return { block: timeSync(() => loaded.runSync(feeds)) };
+      },
+    },
+    {
+      name: 'tenon: binding.runSync',
+      async open() {
+        const { loaded, feeds } = await tenonModel();
+        const binding = await bind(loaded, feeds);
+        return { block: timeSync(() => binding.runSync()) };
+      },
+    },
+    {
+      name: 'tenon: await run',
+      async open() {
+        const { loaded, feeds } = await tenonModel();
+        return { block: timeAwaited(() => loaded.run(feeds)) };
+      },
+    },
+  ],
+  ratios: [
+    { of: 'tenon: model.runSync', to: 'C: TF_SessionRun', target: { atMost: 1.2 } },
+    {
+      of: 'tenon: model.runSync, on the calling thread',
+      to: 'C: TF_SessionRun, on the calling thread',
+    },
+    { of: 'tenon: binding.runSync', to: 'C: TF_SessionRun' },
+  ],
+};

@@ -1,0 +1,80 @@
+import { createRequire } from 'node:module';
+
+import { load, Tensor } from 'tenon';
+
+import { nodeApiAddon } from './harness/build.mjs';
+import {
+  floatElements,
+  floorOnnx,
+  onnxruntimeNode,
+  onnxruntimeNodeSession,
+} from './harness/engines.mjs';
+import { bind, loadOnLanes } from './harness/features.mjs';
+import { timeAwaited } from './harness/timing.mjs';
+import { modelPath } from './models/index.mjs';
+
+const model = () => modelPath('linear');
+const tenonFeeds = () => ({ x: new Tensor('float32', floatElements(4), [1, 4]) });
+const nodeApi = () => createRequire(import.meta.url)(nodeApiAddon);
+
+/** @type {import('./harness/questions.mjs').Question} */
+export default {
+  title: 'Awaited calls of a tiny model, one at a time',
+  asks:
+    'What does a promise cost, and what a hand-off to another thread and back? The linear layer ' +
+    'again, each call awaited before the next.',
+  calls: { caption: 'Time of one call', unit: 'µs' },
+  contenders: [
+    { name: 'C: Run', floor: { load: () => floorOnnx(model()), mode: 'run' } },
+    {
+      name: 'Node-API: a settled promise',
+      open: () => ({ block: timeAwaited(nodeApi().settle) }),
+    },
+    {
+      name: 'Node-API: a thread round trip',
+      open: () => ({ block: timeAwaited(nodeApi().roundTrip) }),
+    },
+    {
+      name: 'tenon: await run',
+      async open() {
+        const loaded = await load(model(), { threads: { intraOp: 1 } });
+        const feeds = tenonFeeds();
+        return { block: timeAwaited(() => loaded.run(feeds)) };
+      },
+    },
+    {
+      name: 'tenon: await run, on a lane',
+      async open() {
+        const loaded = await loadOnLanes(model(), { threads: { intraOp: 1 } });
+        const feeds = tenonFeeds();
+        return { block: timeAwaited(() => loaded.run(feeds)) };
+      },
+    },
+    {
+      name: 'tenon: await binding.run',
+      async open() {
+        const loaded = await load(model(), { threads: { intraOp: 1 } });
+        const outputs = { y: Tensor.alloc('float32', [1, 1]) };
+        const binding = await bind(loaded, tenonFeeds(), { outputs });
+        return { block: timeAwaited(() => binding.run()) };
+      },
+    },
+    {
+      name: 'onnxruntime-node: await run',
+      async open() {
+        const session = await onnxruntimeNodeSession(model());
+        const { Tensor: OrtTensor } = onnxruntimeNode();
+        const feeds = { x: new OrtTensor('float32', floatElements(4), [1, 4]) };
+        return { block: timeAwaited(() => session.run(feeds)) };
+      },
+    },
+  ],
+  ratios: [
+    { of: 'tenon: await run', to: 'onnxruntime-node: await run', target: { atMost: 1 } },
+    {
+      of: 'tenon: await run, on a lane',
+      to: 'Node-API: a thread round trip',
+      target: { atMost: 1.3 },
+    },
+  ],
+};

@@ -1,0 +1,64 @@
+/** Scripts in Node processes of their own, which use the built package as its users do. */
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { modelPath, root } from './paths.js';
+
+const built = path.join(root, 'dist/index.js');
+const limitMs = 50_000;
+
+export interface ChildResult {
+  /** The exit code; null where a signal ended the process. */
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+/**
+ * What scripts find: `load`, `Tensor` and the other exports as `tenon`, `model(name)` for a path
+ * of the fixtures, and `startWorker(source)` for a worker thread that finds the same, with its
+ * port as `parentPort`.
+ */
+function prelude(): string {
+  return `
+    const tenon = await import(${JSON.stringify(pathToFileURL(built).href)});
+    const { load, Tensor } = tenon;
+    const path = await import('node:path');
+    const { Worker, parentPort } = await import('node:worker_threads');
+    const { once } = await import('node:events');
+    const model = (name) => path.join(${JSON.stringify(modelPath())}, name);
+    const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+  `;
+}
+
+/** Runs an ES module with top-level await; ends it, with a signal, where it takes too long. */
+export function runScript(
+  source: string,
+  options: { flags?: string[]; workerSource?: string } = {},
+): Promise<ChildResult> {
+  if (!existsSync(built)) {
+    throw new Error(`expected the built package at ${built}: run "npm run build:ts" first`);
+  }
+  const asUrl = (body: string) =>
+    `data:text/javascript,${encodeURIComponent(`${prelude()}\n${body}`)}`;
+  const worker = asUrl(options.workerSource ?? '');
+  const main = `${prelude()}
+    const startWorker = () => new Worker(new URL(${JSON.stringify(worker)}));
+    ${source}`;
+  return new Promise((resolve, reject) => {
+    const child = spawn(
+      process.execPath,
+      [...(options.flags ?? []), '--input-type=module', '--eval', main],
+      { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' },
+    );
+    const output = { stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal, ...output }));
+  });
+}
