@@ -1,4 +1,6 @@
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engines/session.h"
 
@@ -52,7 +54,7 @@ Status CheckKind(const Value& value, Value::Kind kind, const char* expected,
 Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& name) {
   switch (spec.kind) {
     case ValueSpec::Kind::kTensor:
-      if (value.kind == Value::Kind::kEngineTensor) {
+      if (value.kind == Value::Kind::kEngineTensor && value.engine_tensor != nullptr) {
         return CheckDType(value.engine_tensor->dtype(), spec, name);
       }
       TENON_RETURN_IF_ERROR(CheckKind(value, Value::Kind::kTensor, "a tensor", name));
@@ -77,6 +79,9 @@ Status CheckValue(const Value& value, const ValueSpec& spec, const std::string& 
                                         std::string(DTypeName(value.items[0].tensor.dtype))};
       }
       TENON_RETURN_IF_ERROR(CheckTensor(value.items[0].tensor, name));
+      // Only of a tensor in host memory is the number of elements known to be right.
+      TENON_RETURN_IF_ERROR(
+          CheckKind(value.items[1], Value::Kind::kTensor, "values as a tensor", name));
       TENON_RETURN_IF_ERROR(CheckValue(value.items[1], *spec.element, name));
       const auto keys = ElementCount(value.items[0].tensor.shape);
       const auto values = ElementCount(value.items[1].tensor.shape);
@@ -121,6 +126,29 @@ Status CheckTargets(const Signature& signature, const RunRequest& request) {
   return {};
 }
 
+// Indices below `size`. In place for as few inputs as nearly every model has: an
+// allocation would be as much as all else that is checked of a small request.
+class IndexSet {
+ public:
+  explicit IndexSet(size_t size) {
+    if (size > 64) many_.resize(size);
+  }
+  bool Has(size_t index) const {
+    return many_.empty() ? (few_ >> index & 1) != 0 : static_cast<bool>(many_[index]);
+  }
+  void Add(size_t index) {
+    if (many_.empty()) {
+      few_ |= uint64_t{1} << index;
+    } else {
+      many_[index] = true;
+    }
+  }
+
+ private:
+  uint64_t few_ = 0;
+  std::vector<bool> many_;
+};
+
 }  // namespace
 
 Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
@@ -133,20 +161,20 @@ Status CheckRequest(const ModelInfo& info, const RunRequest& request) {
   if (request.inputs.size() != request.feeds.size()) {
     return {StatusCode::kInternal, "expected one feed for each named input"};
   }
-  std::vector<bool> fed(signature.inputs.size(), false);
+  IndexSet fed(signature.inputs.size());
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const size_t input = request.inputs[i];
-    if (input >= signature.inputs.size() || fed[input]) {
+    if (input >= signature.inputs.size() || fed.Has(input)) {
       return {StatusCode::kUnknownFeed,
               "expected each input of the signature at most once, received input " +
                   std::to_string(input)};
     }
-    fed[input] = true;
+    fed.Add(input);
     const ValueSpec& spec = signature.inputs[input];
     TENON_RETURN_IF_ERROR(CheckValue(request.feeds[i], spec, spec.name));
   }
   for (size_t input = 0; input < signature.inputs.size(); ++input) {
-    if (!fed[input] && !signature.inputs[input].optional) {
+    if (!fed.Has(input) && !signature.inputs[input].optional) {
       return {StatusCode::kMissingFeed,
               "expected a feed for input \"" + signature.inputs[input].name + "\""};
     }
