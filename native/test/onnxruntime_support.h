@@ -89,6 +89,19 @@ inline Value Int64s(const std::vector<int64_t>& values) {
       DType::kInt64, {static_cast<int64_t>(values.size())},
       {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(int64_t)});
 }
+// A vector of floats where no float may lie.
+inline Value AtOddAddress(const std::vector<float>& values) {
+  const size_t byte_length = values.size() * sizeof(float);
+  Value value = BytesTensor(DType::kUInt8, {0}, std::string(byte_length + 1, '\0'));
+  Tensor& tensor = value.tensor;
+  tensor.dtype = DType::kFloat32;
+  tensor.shape = {static_cast<int64_t>(values.size())};
+  tensor.data = static_cast<char*>(tensor.data) + 1;
+  tensor.byte_length = byte_length;
+  if (byte_length > 0) std::memcpy(tensor.data, values.data(), byte_length);
+  return value;
+}
+
 inline Value Strings(std::initializer_list<std::string_view> values) {
   auto table = std::make_shared<StringTable>();
   for (std::string_view value : values) table->Append(value);
@@ -125,7 +138,9 @@ inline std::string Show(const Value& value) {
       }
     } else if (tensor.dtype == DType::kFloat32) {
       for (size_t i = 0; i < tensor.byte_length / 4; ++i) {
-        text << " " << static_cast<const float*>(tensor.data)[i];
+        float element = 0;
+        std::memcpy(&element, static_cast<const char*>(tensor.data) + i * 4, 4);
+        text << " " << element;
       }
     } else if (tensor.dtype == DType::kInt64) {
       for (size_t i = 0; i < tensor.byte_length / 8; ++i) {
@@ -139,6 +154,10 @@ inline std::string Show(const Value& value) {
       }
     }
     return text.str();
+  }
+  if (value.kind == Value::Kind::kEngineTensor) {
+    auto host = value.engine_tensor->ToHost();
+    return "engine " + (host.ok() ? Show(Value::Of(*host)) : host.status().message());
   }
   const bool is_map = value.kind == Value::Kind::kMap;
   text << (is_map ? "{" : "(");
@@ -161,6 +180,34 @@ inline RunRequest Request(std::vector<Value> feeds, std::vector<size_t> outputs 
 inline std::vector<Value> RunModel(Session& session, std::vector<Value> feeds,
                                    std::vector<size_t> outputs = {0}) {
   auto result = session.Run(Request(std::move(feeds), std::move(outputs)));
+  CHECK_OK(result);
+  return std::move(*result);
+}
+
+inline OutputTarget ToHost() { return {}; }
+inline OutputTarget ToEngine() {
+  OutputTarget target;
+  target.kind = OutputTarget::Kind::kEngine;
+  return target;
+}
+inline OutputTarget Into(const Value& value) {
+  OutputTarget target;
+  target.kind = OutputTarget::Kind::kInto;
+  target.into = value.tensor;
+  return target;
+}
+
+// Feeds the first inputs in order; the outputs in order, one for each target.
+inline RunRequest TargetedRequest(std::vector<Value> feeds, std::vector<OutputTarget> targets) {
+  RunRequest request = Request(std::move(feeds), {});
+  for (size_t i = 0; i < targets.size(); ++i) request.outputs.push_back(i);
+  request.targets = std::move(targets);
+  return request;
+}
+
+inline std::vector<Value> RunTargeted(Session& session, std::vector<Value> feeds,
+                                      std::vector<OutputTarget> targets) {
+  auto result = session.Run(TargetedRequest(std::move(feeds), std::move(targets)));
   CHECK_OK(result);
   return std::move(*result);
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,13 @@
 #include "platform/shared_library.h"
 
 namespace tenon::onnxruntime {
+
+// Sequences without items, by the engine's number of the dtype, each made when
+// it is first asked for (empty_sequence.h).
+struct EmptySequences {
+  std::mutex mutex;
+  std::array<ValueHandle, kElementTypeCount> by_type;
+};
 
 // An opened ONNX Runtime: its function table, its environment and what all
 // sessions share.
@@ -45,6 +54,7 @@ class Library : public Engine {
   OrtAllocator* allocator() const { return allocator_; }
   // Says of a buffer that it is ordinary memory.
   const OrtMemoryInfo* cpu_memory() const { return cpu_memory_.get(); }
+  EmptySequences& empty_sequences() const { return empty_sequences_; }
   // Full names: "CPUExecutionProvider" …
   const std::vector<std::string>& providers() const { return providers_; }
 
@@ -67,6 +77,7 @@ class Library : public Engine {
   bool has_global_pools_ = false;
   OrtAllocator* allocator_ = nullptr;
   MemoryInfoHandle cpu_memory_;
+  mutable EmptySequences empty_sequences_;
   std::vector<std::string> providers_;
 };
 

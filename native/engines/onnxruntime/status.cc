@@ -30,7 +30,7 @@ Status Take(const Api& api, OrtStatus* status, const ToCode& to_code) {
 
 }  // namespace
 
-Status TakeStatus(const Api& api, OrtStatus* status, StatusCode code) {
+Status TakeFailure(const Api& api, OrtStatus* status, StatusCode code) {
   return Take(api, status, [code](OrtErrorCode) { return code; });
 }
 

@@ -8,10 +8,16 @@
 
 namespace tenon::onnxruntime {
 
+Status TakeFailure(const Api& api, OrtStatus* status, StatusCode code);
+
 // The outcome of an engine call. Releases `status`; an error keeps the engine's
 // own text and number, under `code` unless the engine says it ran out of
 // memory (kOutOfMemory).
-Status TakeStatus(const Api& api, OrtStatus* status, StatusCode code);
+inline Status TakeStatus(const Api& api, OrtStatus* status, StatusCode code) {
+  // In line: a run of a small model asks a dozen times, and nearly always for this.
+  if (status == nullptr) return {};
+  return TakeFailure(api, status, code);
+}
 
 // The same for a call that creates a session: the engine's number tells a file
 // that is not there (kModelNotFound), a provider that failed (kProvider) and a
