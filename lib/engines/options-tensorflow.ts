@@ -138,7 +138,7 @@ export interface TensorFlowLoadOptions {
   };
   /** XLA compiles clusters of the graph when they first run. Default: the engine's, off. */
   globalJitLevel?: keyof typeof jitLevels;
-  /** globalJitLevel holds for CPUs too. Default: false. */
+  /** XLA compiles for CPUs too (TensorFlow 2.21 does then, whatever globalJitLevel). Default: false. */
   cpuGlobalJit?: boolean;
   /** Common subexpressions, constant folding: 'L1' does, 'L0' does not. Default: 'L1'. */
   optimizerLevel?: keyof typeof optimizerLevels;

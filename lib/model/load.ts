@@ -3,6 +3,7 @@ import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { NativeGraphTensor, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
 import { boolean, checkOptions, string } from '../options.js';
+import { checkModelNames } from '../onnx-model/check-names.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
 import { createModel, type Model, type SharedModel } from './model.js';
@@ -76,6 +77,7 @@ async function loadOnnx<T extends ModelTypes<T>>(
       `expected no threads.${own.join(' and no threads.')} beside threads.shared, received both: they are options of the model's own threads`,
     );
   }
+  await checkModelNames(source, onnxruntime);
   const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
   const addon = nativeAddon();
   const loading = addon.loadOnnx({

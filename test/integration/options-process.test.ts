@@ -1,0 +1,204 @@
+import { describe, expect, it } from 'vitest';
+
+import { runScript } from '../helpers/script.js';
+
+const onLinux = process.platform === 'linux';
+
+describe.runIf(onLinux)('global thread pools of ONNX Runtime', () => {
+  it('serve all sessions, which add no thread of their own', async () => {
+    const { reported, code, stderr } = await runScript(`
+      configure({ onnxruntime: { globalThreadPools: { intraOp: 4 } } });
+      const [first, ...early] = await Promise.all(
+        Array.from({ length: 16 }, () => load(model('digits_cnn.onnx'))));
+      for (const m of early) await m.close();
+      const before = threadCount();
+      const others = [];
+      for (let i = 0; i < 3; i++) others.push(await load(model('digits_cnn.onnx'), { threads: { shared: true } }));
+      report(threadCount() - before);
+      const own = await load(model('digits_cnn.onnx'), { threads: { intraOp: 3 } });
+      report(threadCount() - before);
+      const images = new Float32Array(64);
+      const [a, b] = await Promise.all([first, own].map((m) => m.run({ images })));
+      report(Object.values(a)[0].data.every((v, i) => v === Object.values(b)[0].data[i]));
+      for (const m of [first, own, ...others]) await m.close();
+    `);
+    expect({ code, reported }, stderr).toEqual({ code: 0, reported: [0, 2, true] });
+  });
+
+  it('have as many threads as they are given, on their CPUs', async () => {
+    const { reported, stderr } = await runScript(`
+      configure({ onnxruntime: { globalThreadPools: { intraOp: 3, affinity: [[0], [1]], spin: true, denormalAsZero: true } } });
+      const ids = () => fs.readdirSync('/proc/self/task');
+      const before = new Set(ids());
+      const m = await load(model('digits_cnn.onnx'));
+      const cpus = ids().filter((id) => !before.has(id)).map((id) =>
+        /Cpus_allowed_list:\\s*(\\S+)/.exec(fs.readFileSync('/proc/self/task/' + id + '/status', 'utf8'))[1]);
+      report(['0', '1'].map((cpu) => cpus.filter((c) => c === cpu).length));
+      await m.close();
+    `);
+    expect(reported, stderr).toEqual([[1, 1]]);
+  });
+});
+
+describe('settings that ONNX Runtime fixes', () => {
+  it('can be changed until the engine is opened, and not after it', async () => {
+    const { reported, stderr } = await runScript(`
+      configure({ onnxruntime: { logLevel: 'verbose', globalThreadPools: { intraOp: 2 } } });
+      configure({ onnxruntime: { logLevel: 'error' } });
+      const m = await load(model('digits_cnn.onnx'));
+      report(await codeOf(() => configure({ onnxruntime: { logLevel: 'error' } })));
+      report(await codeOf(() => configure({ onnxruntime: { globalThreadPools: { intraOp: 2 } } })));
+      report(await codeOf(() => configure({ onnxruntime: { logLevel: 'info' } })));
+      report(await codeOf(() => configure({ onnxruntime: { telemetry: true } })));
+      report(await codeOf(() => configure({ onnxruntime: { globalThreadPools: { intraOp: 3 } } })));
+      report(await codeOf(() => configure({ onnxruntime: { logger() {} } })));
+      report(await codeOf(() => configure({ onnxruntime: {} })));
+      await m.close();
+    `);
+    const late = 'ERR_TENON_CONFIGURE';
+    expect(reported, stderr).toEqual(['no error', 'no error', late, late, late, late, 'no error']);
+  });
+
+  it('hold for every thread of the process, whichever sets them', async () => {
+    const { reported, stderr } = await runScript(`
+      import { Worker } from 'node:worker_threads';
+      configure({ onnxruntime: { globalThreadPools: { intraOp: 2 } } });
+      const worker = new Worker(\`
+        const { parentPort, workerData } = require('node:worker_threads');
+        import(workerData.tenon).then(async ({ load, configure }) => {
+          const m = await load(workerData.model, { threads: { shared: true } });
+          await m.close();
+          let code = 'no error';
+          try { configure({ onnxruntime: { logLevel: 'info' } }); } catch (error) { code = error.code; }
+          parentPort.postMessage(code);
+        }).catch((error) => parentPort.postMessage(String(error)));
+      \`, { eval: true, execArgv: [], workerData: { tenon: tenonUrl, model: model('digits_cnn.onnx') } });
+      worker.on('message', (code) => { report(code); worker.terminate(); });
+    `);
+    expect(reported, stderr).toEqual(['ERR_TENON_CONFIGURE']);
+  });
+
+  it('refuses what is no setting', async () => {
+    const { reported, stderr } = await runScript(`
+      for (const options of [
+        { logger: 1 }, { onnxruntime: { logger: 1 } }, { onnxruntime: { logLevel: 'x' } },
+        { onnxruntime: { globalThreadPools: { threads: 1 } } },
+        { onnxruntime: { globalThreadPools: { intraOp: 0 } } },
+        { onnxruntime: { providerLibraries: { x: '' } } },
+        { tensorflow: { perSessionThreads: 1 } }, { tensorflow: { threads: 1 } },
+      ]) report(await codeOf(() => configure(options)));
+    `);
+    expect(new Set(reported), stderr).toEqual(new Set(['ERR_TENON_INVALID_ARGUMENT']));
+    expect(reported).toHaveLength(8);
+  });
+});
+
+describe('the log of ONNX Runtime', () => {
+  // The engine warns of this model's inputs that have defaults.
+  const warned = 'appears in graph inputs';
+
+  it('goes to the logger instead of stderr', async () => {
+    const { code, reported, stderr } = await runScript(`
+      const records = [];
+      configure({ onnxruntime: { logLevel: 'warning', logger: (record) => records.push(record) } });
+      const m = await load(fixture('lora/model.onnx'), { onnxruntime: { logId: 'mine' } });
+      await m.close();
+      await new Promise((resolve) => setImmediate(resolve));
+      report(records.filter(({ message }) => message.includes('${warned}')));
+    `);
+    expect(code).toBe(0);
+    expect(stderr).not.toContain(warned);
+    const [records] = reported as [Record<string, string>[]];
+    expect(records.length).toBeGreaterThanOrEqual(1);
+    expect(records[0]).toMatchObject({ level: 'warning', category: 'onnxruntime' });
+    expect(records[0]?.['location']).toContain('graph.cc');
+  });
+
+  it('goes to stderr again after null', async () => {
+    const { stderr } = await runScript(`
+      configure({ onnxruntime: { logLevel: 'warning', logger() { report('called'); } } });
+      configure({ onnxruntime: { logger: null } });
+      await (await load(fixture('lora/model.onnx'))).close();
+    `);
+    expect(stderr).toContain(warned);
+  });
+
+  it('is dropped and counted where it comes faster than it is taken', async () => {
+    const { code, reported, stderr } = await runScript(`
+      let count = 0;
+      let dropped = '';
+      configure({ onnxruntime: { logLevel: 'verbose', logger({ category, message }) {
+        count++;
+        if (category === 'tenon') dropped = message;
+      } } });
+      // A load writes about two hundred records on another thread …
+      const m = await load(model('digits_cnn.onnx'));
+      const loads = [];
+      for (let i = 0; i < 40; i++) loads.push(load(model('digits_cnn.onnx')));
+      // … while the event loop, once they are under way, stands still and takes none.
+      const ended = Promise.all(loads);
+      const early = await Promise.race([ended, new Promise((r) => setTimeout(r, 10))]);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
+      for (const other of await ended) await other.close();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await m.close();
+      report({ early: early !== undefined, atLeast: count >= 4096, dropped: /^\\d+ records/.test(dropped) });
+    `);
+    expect({ code, reported }, stderr.slice(0, 2000)).toEqual({
+      code: 0,
+      reported: [{ early: false, atLeast: true, dropped: true }],
+    });
+  });
+
+  it('keeps no process alive, and a logger that throws is an uncaught exception', async () => {
+    const quiet = await runScript(`
+      configure({ onnxruntime: { logLevel: 'verbose', logger() {} } });
+      await load(model('digits_cnn.onnx'));
+    `);
+    expect(quiet.code, quiet.stderr).toBe(0);
+    const thrown = await runScript(`
+      process.on('uncaughtException', (error) => report(error.message));
+      configure({ onnxruntime: { logLevel: 'warning', logger() { throw new Error('from the logger'); } } });
+      await (await load(fixture('lora/model.onnx'))).close();
+    `);
+    expect(thrown.reported[0]).toBe('from the logger');
+  });
+
+  it('outlives the worker that asked for it', async () => {
+    const { code, reported, stderr } = await runScript(`
+      import { Worker } from 'node:worker_threads';
+      const worker = new Worker(\`
+        const { workerData } = require('node:worker_threads');
+        import(workerData.tenon).then(async ({ load, configure }) => {
+          configure({ onnxruntime: { logLevel: 'warning', logger() {} } });
+          await (await load(workerData.model)).close();
+          process.exit(0);
+        });
+      \`, { eval: true, execArgv: [], workerData: { tenon: tenonUrl, model: model('digits_cnn.onnx') } });
+      await new Promise((resolve) => worker.on('exit', resolve));
+      await (await load(fixture('lora/model.onnx'))).close();
+      report('done');
+    `);
+    expect({ code, reported }, stderr).toEqual({ code: 0, reported: ['done'] });
+    expect(stderr).toContain(warned);
+  });
+});
+
+describe('devices of ONNX Runtime', () => {
+  it('are listed with their provider', async () => {
+    const { reported, stderr } = await runScript(`
+      report((await engines.devices()).map(({ provider, type, options, metadata }) =>
+        [provider, type, typeof options, typeof metadata]));
+    `);
+    expect(reported[0], stderr).toContainEqual(['CPUExecutionProvider', 'cpu', 'object', 'object']);
+  });
+
+  it('cannot be had from a provider library that is not there', async () => {
+    const { reported, stderr } = await runScript(`
+      configure({ onnxruntime: { providerLibraries: { mine: '/nowhere/provider.so' } } });
+      report(await codeOf(() => engines.devices()));
+      report(await codeOf(() => load(model('digits_cnn.onnx'))));
+    `);
+    expect(reported, stderr).toEqual(['ERR_TENON_PROVIDER', 'ERR_TENON_PROVIDER']);
+  });
+});
