@@ -220,7 +220,7 @@ TEST("tensorflow: aligned feeds and fresh outputs are passed by pointer") {
                     graph.Source(), {});
   CHECK_OK(session);
 
-  const Value feed = FeedOf(DType::kFloat32, {1000}, std::vector<float>(1000, 1.5f));
+  const Value feed = FeedOf(DType::kFloat32, {2000}, std::vector<float>(2000, 1.5f));
   Run(**session, 0, {feed});  // finds out that the graph keeps nothing
   taken_data.clear();
   given_data.clear();
@@ -340,15 +340,38 @@ TEST("tensorflow: a variable does not change with the tensor that was assigned t
   }
 }
 
-TEST("tensorflow: memory that TensorFlow keeps is held until it lets go") {
+TEST("tensorflow: memory that is passed is held until TensorFlow lets go") {
   const Api& api = RealApi();
-  const Value value = FeedOf(DType::kFloat32, {16}, std::vector<float>(16, 7));
+  constexpr size_t kCount = kMaxCopiedBytes;
+  const Value value = FeedOf(DType::kFloat32, {kCount}, std::vector<float>(kCount, 7));
   auto feed = ToTensorFlow(api, value.tensor, FeedMemory::kPassed, "x");
   CHECK_OK(feed);
+  CHECK(feed->passed);
+  CHECK(api.TF_TensorData(feed->tensor.get()) == value.tensor.data);
   CHECK_EQ(value.tensor.owner.use_count(), 2);
-  feed->tensor.reset();
-  CHECK(feed->hold.expired());
+  CHECK(!IsKept(api, &*feed));
   CHECK_EQ(value.tensor.owner.use_count(), 1);
+}
+
+TEST("tensorflow: memory that is small, odd or borrowed is copied") {
+  const Api& api = RealApi();
+  const Value large = FeedOf(DType::kFloat32, {2001}, std::vector<float>(2001, 7));
+  std::vector<Tensor> tensors(3, large.tensor);
+  tensors[0].shape = {1000};
+  tensors[0].byte_length = 4000;
+  tensors[1].shape = {2000};
+  tensors[1].byte_length = 8000;
+  tensors[1].data = static_cast<float*>(large.tensor.data) + 1;
+  tensors[2].owner = nullptr;
+  for (const Tensor& tensor : tensors) {
+    CHECK(!CanPass(tensor));
+    auto feed = ToTensorFlow(api, tensor, FeedMemory::kPassed, "x");
+    CHECK_OK(feed);
+    CHECK(!feed->passed);
+    CHECK(api.TF_TensorData(feed->tensor.get()) != tensor.data);
+    CHECK(!IsKept(api, &*feed));
+  }
+  CHECK(CanPass(large.tensor));
 }
 
 TEST("tensorflow: an output outlives its session") {

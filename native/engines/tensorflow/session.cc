@@ -1,12 +1,14 @@
 #include "engines/tensorflow/session.h"
 
 #include <charconv>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "engines/tensorflow/bound_run.h"
 #include "engines/tensorflow/config.h"
 #include "engines/tensorflow/graph_check.h"
 #include "engines/tensorflow/guard.h"
@@ -50,6 +52,11 @@ StatusCode SavedModelError(const CallStatus& status) {
   return StatusCode::kModelInvalid;
 }
 
+// A RunOptions message (tensorflow/core/protobuf/config.proto) whose
+// inter_op_thread_pool, field 3, is -1: the thread that called.
+constexpr char kCallersThreadBytes[] = "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+constexpr TF_Buffer kCallersThread{kCallersThreadBytes, sizeof(kCallersThreadBytes) - 1, nullptr};
+
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
 // What crosses the C API as a C string must not end early.
@@ -68,6 +75,14 @@ Status CheckStrings(const ModelSource& source, const SessionOptions& options) {
     }
   }
   return {};
+}
+
+// An output that is this feed would change while the target is written.
+bool OverlapsTarget(const Tensor& feed, const RunRequest& request) {
+  for (const OutputTarget& target : request.targets) {
+    if (target.kind == OutputTarget::Kind::kInto && Overlaps(feed, target.into)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -103,7 +118,8 @@ Result<std::shared_ptr<Session>> TensorFlowSession::Load(std::shared_ptr<Library
   const Api& api = session->api_;
   const Handle<TF_SessionOptions> engine_options(api.TF_NewSessionOptions(),
                                                  api.TF_DeleteSessionOptions);
-  const std::string config = SerializeConfig(options);
+  std::string config;
+  TENON_RETURN_IF_ERROR(MakeConfig(options, &config));
   CallStatus status(api);
   api.TF_SetConfig(engine_options.get(), config.data(), config.size(), status.get());
   TENON_RETURN_IF_ERROR(status.ToStatus(StatusCode::kInvalidArgument));
@@ -182,6 +198,7 @@ Status TensorFlowSession::Resolve(const ModelSource& source) {
         resolve_all(binding.inputs, of + "input", &signature.inputs, &endpoints.inputs));
     TENON_RETURN_IF_ERROR(
         resolve_all(binding.outputs, of + "output", &signature.outputs, &endpoints.outputs));
+    endpoints.keeping = std::make_unique<std::atomic<Keeping>[]>(endpoints.inputs.size());
   }
   return {};
 }
@@ -248,94 +265,169 @@ Status TensorFlowSession::FillShape(TF_Output output, ValueSpec* spec) {
   return {};
 }
 
+Status TensorFlowSession::Invoke(Endpoints* endpoints, const Call& call, CancelToken* cancel,
+                                 CallStatus* status) {
+  if (cancel != nullptr && cancel->cancelled()) {
+    return {StatusCode::kAborted, "the run was aborted before it began"};
+  }
+  const bool here = endpoints->place.here();
+  const auto start = std::chrono::steady_clock::now();
+  api_.TF_SessionRun(session_, here ? &kCallersThread : nullptr, call.inputs, call.feeds,
+                     static_cast<int>(call.input_count), call.outputs, call.fetched,
+                     static_cast<int>(call.output_count), /*targets=*/nullptr, /*target_count=*/0,
+                     /*run_metadata=*/nullptr, status->get());
+  const std::chrono::nanoseconds time = std::chrono::steady_clock::now() - start;
+  endpoints->place.Note(here, time.count());
+  TENON_RETURN_IF_ERROR(status->ToStatus(StatusCode::kRun));
+  for (size_t i = 0; i < call.output_count; ++i) {
+    if (call.fetched[i] != nullptr) continue;
+    return {StatusCode::kRun,
+            "expected a tensor for each output, received none for that at " + std::to_string(i)};
+  }
+  return {};
+}
+
+Status TensorFlowSession::CheckEndpoints(const RunRequest& request) const {
+  const Signature& signature = info_.signatures[request.signature];
+  const Endpoints& endpoints = endpoints_[request.signature];
+  for (const size_t output : request.outputs) {
+    if (endpoints.outputs[output].oper != nullptr) continue;
+    return {StatusCode::kUnsupported, "expected a tensor for output \"" +
+                                          signature.outputs[output].name +
+                                          "\": sparse and opaque outputs cannot be fetched"};
+  }
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const size_t input = request.inputs[i];
+    const std::string& name = signature.inputs[input].name;
+    if (endpoints.inputs[input].oper == nullptr) {
+      return {StatusCode::kUnsupported,
+              "expected a tensor for input \"" + name + "\": other values cannot be fed"};
+    }
+    if (request.feeds[i].kind == Value::Kind::kEngineTensor &&
+        TensorFlowEngineTensor::Of(request.feeds[i]) == nullptr) {
+      return {StatusCode::kUnsupported, "expected a tensor that TensorFlow keeps for input \"" +
+                                            name + "\", received one that another engine keeps"};
+    }
+  }
+  return {};
+}
+
+bool TensorFlowSession::NoteFeed(Endpoints* endpoints, size_t input, Feed* feed, bool succeeded) {
+  std::atomic<Keeping>& keeping = endpoints->keeping[input];
+  // A failed run may have kept it, too.
+  if (IsKept(api_, feed)) {
+    keeping.store(Keeping::kYes, std::memory_order_relaxed);
+    return true;
+  }
+  if (succeeded && keeping.load(std::memory_order_relaxed) == Keeping::kUnknown) {
+    Keeping unknown = Keeping::kUnknown;
+    keeping.compare_exchange_strong(unknown, Keeping::kNo, std::memory_order_relaxed);
+  }
+  return false;
+}
+
 Result<std::vector<Value>> TensorFlowSession::Run(const RunRequest& request) {
   return Guarded([&]() -> Result<std::vector<Value>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckEndpoints(request));
+    Endpoints& endpoints = endpoints_[request.signature];
     std::vector<Feed> feeds;
-    auto outputs = RunChecked(request, &feeds);
-
-    // A failed run may have kept a feed, too.
-    bool kept = false;
-    for (Feed& feed : feeds) {
-      feed.tensor.reset();
-      kept = kept || !feed.hold.expired();
-    }
-    std::atomic<Keeping>& keeping = endpoints_[request.signature].keeping;
-    if (kept) {
-      keeping.store(Keeping::kYes, std::memory_order_relaxed);
-    } else if (outputs.ok()) {
-      Keeping unknown = Keeping::kUnknown;
-      keeping.compare_exchange_strong(unknown, Keeping::kNo, std::memory_order_relaxed);
+    auto outputs = RunChecked(request, &endpoints, &feeds);
+    for (size_t i = 0; i < feeds.size(); ++i) {
+      if (feeds[i].tensor == nullptr || !CanChange(request.feeds[i].tensor)) continue;
+      NoteFeed(&endpoints, request.inputs[i], &feeds[i], outputs.ok());
     }
     return outputs;
   });
 }
 
 Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& request,
+                                                         Endpoints* endpoints,
                                                          std::vector<Feed>* feeds) {
   const Signature& signature = info_.signatures[request.signature];
-  const Endpoints& endpoints = endpoints_[request.signature];
-
-  std::vector<TF_Output> outputs;
-  outputs.reserve(request.outputs.size());
-  for (const size_t output : request.outputs) {
-    if (endpoints.outputs[output].oper == nullptr) {
-      return Status(StatusCode::kUnsupported,
-                    "expected a tensor for output \"" + signature.outputs[output].name +
-                        "\": sparse and opaque outputs cannot be fetched");
-    }
-    outputs.push_back(endpoints.outputs[output]);
-  }
-
-  const FeedMemory memory = endpoints.keeping.load(std::memory_order_relaxed) == Keeping::kNo
-                                ? FeedMemory::kPassed
-                                : FeedMemory::kCopied;
   std::vector<TF_Output> inputs;
   std::vector<TF_Tensor*> input_values;
+  std::vector<const TensorFlowEngineTensor*> kept_feeds;
   inputs.reserve(request.inputs.size());
   input_values.reserve(request.inputs.size());
   feeds->reserve(request.inputs.size());
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const size_t input = request.inputs[i];
-    const std::string& name = signature.inputs[input].name;
-    if (endpoints.inputs[input].oper == nullptr) {
-      return Status(StatusCode::kUnsupported,
-                    "expected a tensor for input \"" + name + "\": other values cannot be fed");
+    inputs.push_back(endpoints->inputs[input]);
+    if (request.feeds[i].kind == Value::Kind::kEngineTensor) {
+      kept_feeds.push_back(TensorFlowEngineTensor::Of(request.feeds[i]));
+      input_values.push_back(kept_feeds.back()->tensor());
+      feeds->emplace_back();
+      continue;
     }
-    auto feed = ToTensorFlow(api_, request.feeds[i].tensor, memory, name);
+    const Tensor& tensor = request.feeds[i].tensor;
+    const bool pass = LetsGoOf(*endpoints, input) && !OverlapsTarget(tensor, request);
+    auto feed = ToTensorFlow(api_, tensor, pass ? FeedMemory::kPassed : FeedMemory::kCopied,
+                             signature.inputs[input].name);
     if (!feed.ok()) return feed.status();
-    inputs.push_back(endpoints.inputs[input]);
     input_values.push_back(feed->tensor.get());
     feeds->push_back(std::move(*feed));
   }
-  if (request.cancel != nullptr && request.cancel->cancelled()) {
-    return Status(StatusCode::kAborted, "the run was aborted before it began");
-  }
 
+  std::vector<TF_Output> outputs;
+  outputs.reserve(request.outputs.size());
+  for (const size_t output : request.outputs) outputs.push_back(endpoints->outputs[output]);
   std::vector<TF_Tensor*> fetched(outputs.size(), nullptr);
   std::vector<TensorHandle> results;
   results.reserve(outputs.size());
   CallStatus status(api_);
-  api_.TF_SessionRun(session_, /*run_options=*/nullptr, inputs.data(), input_values.data(),
-                     static_cast<int>(inputs.size()), outputs.data(), fetched.data(),
-                     static_cast<int>(outputs.size()), /*targets=*/nullptr, /*target_count=*/0,
-                     /*run_metadata=*/nullptr, status.get());
+  const Status run = Invoke(endpoints,
+                            {inputs.data(), input_values.data(), inputs.size(), outputs.data(),
+                             fetched.data(), outputs.size()},
+                            request.cancel, &status);
   // All are owned before the first of them can fail; there is room for them.
   for (TF_Tensor* tensor : fetched) results.emplace_back(tensor, api_.TF_DeleteTensor);
-  TENON_RETURN_IF_ERROR(status.ToStatus(StatusCode::kRun));
+  TENON_RETURN_IF_ERROR(run);
 
-  std::vector<Value> values;
-  values.reserve(results.size());
+  // Nothing is written unless everything can be.
+  for (size_t i = 0; i < request.targets.size(); ++i) {
+    if (request.targets[i].kind != OutputTarget::Kind::kInto) continue;
+    TENON_RETURN_IF_ERROR(CheckInto(api_, results[i].get(), request.targets[i].into,
+                                    signature.outputs[request.outputs[i]].name));
+  }
+
+  std::vector<Value> values(results.size());
   for (size_t i = 0; i < results.size(); ++i) {
     const ValueSpec& spec = signature.outputs[request.outputs[i]];
-    if (results[i] == nullptr) {
-      return Status(StatusCode::kRun, "TensorFlow gave nothing for output \"" + spec.name + "\"");
+    const auto target =
+        request.targets.empty() ? OutputTarget::Kind::kHost : request.targets[i].kind;
+    switch (target) {
+      case OutputTarget::Kind::kHost: {
+        auto tensor = FromTensorFlow(api_, std::move(results[i]), spec.dtype, spec.name);
+        if (!tensor.ok()) return tensor.status();
+        values[i] = Value::Of(std::move(*tensor));
+        break;
+      }
+      case OutputTarget::Kind::kEngine: {
+        auto kept = TensorFlowEngineTensor::Keep(library_, std::move(results[i]), spec.dtype,
+                                                 spec.name, kept_feeds);
+        if (!kept.ok()) return kept.status();
+        values[i].kind = Value::Kind::kEngineTensor;
+        values[i].engine_tensor = std::move(*kept);
+        break;
+      }
+      case OutputTarget::Kind::kInto: {
+        CopyInto(api_, results[i].get(), request.targets[i].into);
+        results[i].reset();
+        values[i] = Value::Of(request.targets[i].into);
+        break;
+      }
     }
-    auto tensor = FromTensorFlow(api_, std::move(results[i]), spec.dtype, spec.name);
-    if (!tensor.ok()) return tensor.status();
-    values.push_back(Value::Of(std::move(*tensor)));
   }
   return values;
+}
+
+Result<std::unique_ptr<BoundRun>> TensorFlowSession::Bind(const RunRequest& request) {
+  return Guarded([&]() -> Result<std::unique_ptr<BoundRun>> {
+    TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckEndpoints(request));
+    return TensorFlowBoundRun::Create(shared_from_this(), request);
+  });
 }
 
 Result<std::shared_ptr<Session>> CreateSession(const std::shared_ptr<Engine>& engine,

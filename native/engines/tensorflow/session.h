@@ -14,6 +14,7 @@
 #include "engines/tensorflow/engine.h"
 #include "engines/tensorflow/handle.h"
 #include "engines/tensorflow/library.h"
+#include "engines/tensorflow/run_place.h"
 #include "engines/tensorflow/tensor.h"
 
 namespace tenon::tensorflow {
@@ -23,7 +24,7 @@ namespace tenon::tensorflow {
 //
 // RunRequest::cancel is looked at before a run only: TensorFlow has no way to
 // stop one run of a session.
-class TensorFlowSession : public Session {
+class TensorFlowSession : public Session, public std::enable_shared_from_this<TensorFlowSession> {
  public:
   static Result<std::shared_ptr<Session>> Load(std::shared_ptr<Library> library,
                                                const ModelSource& source,
@@ -34,11 +35,14 @@ class TensorFlowSession : public Session {
 
   const ModelInfo& info() const override { return info_; }
   Result<std::vector<Value>> Run(const RunRequest& request) override;
+  Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) override;
 
  private:
-  // Whether a signature keeps its feeds. Assigning a feed to a variable makes the
-  // feed's memory the variable's: whoever wrote to that tensor later would change
-  // the model. The graph does not tell (functions hide what they do, custom
+  friend class TensorFlowBoundRun;
+
+  // Whether a signature keeps what an input is fed. Assigning a feed to a variable
+  // makes the feed's memory the variable's: whoever wrote to that tensor later would
+  // change the model. The graph does not tell (functions hide what they do, custom
   // operations all the more), so the first run copies its feeds and sees whether
   // TensorFlow lets go of the copies; from then on they are passed by pointer, or
   // copied. A signature that assigns only now and then is found out when it does,
@@ -50,10 +54,34 @@ class TensorFlowSession : public Session {
   struct Endpoints {
     std::vector<TF_Output> inputs;
     std::vector<TF_Output> outputs;
-    std::atomic<Keeping> keeping{Keeping::kUnknown};
+    std::unique_ptr<std::atomic<Keeping>[]> keeping;  // one for each input
+    RunPlace place;
   };
 
-  Result<std::vector<Value>> RunChecked(const RunRequest& request, std::vector<Feed>* feeds);
+  // What goes into TF_SessionRun, and what it gives.
+  struct Call {
+    const TF_Output* inputs = nullptr;
+    TF_Tensor* const* feeds = nullptr;
+    size_t input_count = 0;
+    const TF_Output* outputs = nullptr;
+    TF_Tensor** fetched = nullptr;  // all null before; what is set afterwards is the caller's
+    size_t output_count = 0;
+  };
+  // Fails with kAborted, without a run, where `cancel` says so, and with kRun.
+  Status Invoke(Endpoints* endpoints, const Call& call, CancelToken* cancel, CallStatus* status);
+
+  // kUnsupported where one of them is no tensor.
+  Status CheckEndpoints(const RunRequest& request) const;
+
+  // Whether runs have shown that what `input` is fed is let go of.
+  static bool LetsGoOf(const Endpoints& endpoints, size_t input) {
+    return endpoints.keeping[input].load(std::memory_order_relaxed) == Keeping::kNo;
+  }
+  // What a run showed of the feed of `input` (see IsKept). Returns whether it was kept.
+  bool NoteFeed(Endpoints* endpoints, size_t input, Feed* feed, bool succeeded);
+
+  Result<std::vector<Value>> RunChecked(const RunRequest& request, Endpoints* endpoints,
+                                        std::vector<Feed>* feeds);
 
   explicit TensorFlowSession(std::shared_ptr<Library> library);
 

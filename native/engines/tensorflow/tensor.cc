@@ -1,10 +1,12 @@
 #include "engines/tensorflow/tensor.h"
 
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <utility>
 
+#include "engines/tensorflow/guard.h"
 #include "engines/tensorflow/string_element.h"
 #include "platform/aligned_memory.h"
 
@@ -131,7 +133,117 @@ Result<Feed> Adopt(const Api& api, TF_DataType dtype, const Shape& shape, void* 
   if (tensor == nullptr) {
     return Status(StatusCode::kInternal, "TensorFlow refused the memory of \"" + name + "\"");
   }
-  return Feed{std::move(tensor), std::move(watched)};
+  return Feed{std::move(tensor), true, std::move(watched)};
+}
+
+// Whether somebody else holds the memory of `tensor`, or it is not TensorFlow's to
+// begin with. Not to be asked of a tensor without bytes, which may have no memory.
+bool IsShared(const Api& api, TF_Tensor* tensor) {
+  return api.TF_TensorMaybeMove(tensor) == nullptr;
+}
+
+// `count` elements, not strings, from Tenon's packing into TensorFlow's.
+void CopyToEngine(const Tensor& tensor, size_t count, void* to) {
+  if (count == 0) return;
+  if (IsPacked(tensor.dtype)) {
+    Unpack(static_cast<const unsigned char*>(tensor.data), count, DTypeBits(tensor.dtype),
+           static_cast<unsigned char*>(to));
+  } else {
+    std::memcpy(to, tensor.data, tensor.byte_length);
+  }
+}
+
+// And back.
+void CopyFromEngine(const void* from, DType dtype, size_t count, void* to) {
+  if (count == 0) return;
+  if (IsPacked(dtype)) {
+    Pack(static_cast<const unsigned char*>(from), count, DTypeBits(dtype),
+         static_cast<unsigned char*>(to));
+  } else {
+    std::memcpy(to, from, DTypeByteLength(dtype, count).value_or(0));
+  }
+}
+
+// Where and how much an output is.
+struct Layout {
+  Shape shape;
+  size_t count = 0;
+  const void* data = nullptr;
+};
+
+Status CheckDType(const Api& api, const TF_Tensor* tensor, DType dtype, const std::string& name) {
+  const int engine_dtype = api.TF_TensorType(tensor);
+  const auto received = DTypeFromTensorFlow(engine_dtype);
+  if (!received) {
+    return {StatusCode::kUnsupported, "expected an output Tenon has a dtype for, but \"" + name +
+                                          "\" is of " + TensorFlowDTypeName(engine_dtype)};
+  }
+  if (*received == dtype) return {};
+  return {StatusCode::kRun, "expected dtype " + std::string(DTypeName(dtype)) + " of \"" + name +
+                                "\", received " + std::string(DTypeName(*received))};
+}
+
+Shape ShapeOf(const Api& api, const TF_Tensor* tensor) {
+  const int rank = api.TF_NumDims(tensor);
+  Shape shape;
+  shape.reserve(rank > 0 ? static_cast<size_t>(rank) : 0);
+  for (int i = 0; i < rank; ++i) shape.push_back(api.TF_Dim(tensor, i));
+  return shape;
+}
+
+// That the memory of `tensor` holds `shape`.
+Status CheckMemory(const Api& api, const TF_Tensor* tensor, DType dtype, const Shape& shape,
+                   const std::string& name) {
+  const auto count = ElementCount(shape);
+  const auto length = count ? EngineByteLength(dtype, *count) : std::nullopt;
+  const size_t engine_length = api.TF_TensorByteSize(tensor);
+  if (!length || *length > engine_length) {
+    return {StatusCode::kRun, "expected a buffer that holds shape " + ShapeToString(shape) +
+                                  " of \"" + name + "\", received " +
+                                  std::to_string(engine_length) + " bytes"};
+  }
+  if (*count > 0 && api.TF_TensorData(tensor) == nullptr) {
+    return {StatusCode::kRun, "expected the memory of \"" + name + "\", received none"};
+  }
+  return {};
+}
+
+Result<Layout> LayoutOf(const Api& api, const TF_Tensor* tensor, DType dtype,
+                        const std::string& name) {
+  TENON_RETURN_IF_ERROR(CheckDType(api, tensor, dtype, name));
+  Layout layout;
+  layout.shape = ShapeOf(api, tensor);
+  TENON_RETURN_IF_ERROR(CheckMemory(api, tensor, dtype, layout.shape, name));
+  layout.count = *ElementCount(layout.shape);
+  layout.data = api.TF_TensorData(tensor);
+  return layout;
+}
+
+std::shared_ptr<const StringTable> ReadStrings(const Api& api, const Layout& layout) {
+  auto table = std::make_shared<StringTable>();
+  table->offsets.reserve(layout.count + 1);
+  const auto* elements = static_cast<const TF_TString*>(layout.data);
+  for (size_t i = 0; i < layout.count; ++i) table->Append(ReadString(api, elements[i]));
+  return table;
+}
+
+// A tensor of its own with the elements of `layout`.
+Result<Tensor> CopyOf(const Api& api, Layout layout, DType dtype, const std::string& name) {
+  Tensor result;
+  result.dtype = dtype;
+  result.exclusive = true;
+  if (dtype == DType::kString) {
+    result.strings = ReadStrings(api, layout);
+    result.shape = std::move(layout.shape);
+    return result;
+  }
+  result.byte_length = DTypeByteLength(dtype, layout.count).value_or(0);
+  result.owner = AllocateAligned(result.byte_length);
+  if (result.owner == nullptr) return OutOfMemory(name);
+  result.data = result.owner.get();
+  CopyFromEngine(layout.data, dtype, layout.count, result.data);
+  result.shape = std::move(layout.shape);
+  return result;
 }
 
 }  // namespace
@@ -194,87 +306,139 @@ Result<Feed> ToTensorFlow(const Api& api, const Tensor& tensor, FeedMemory memor
     if (!elements->Write(*tensor.strings)) return OutOfMemory(name);
     return Adopt(api, *dtype, tensor.shape, elements->data(), *length, elements, name);
   }
-  // TensorFlow wants a pointer even where there is nothing behind it.
-  if (memory == FeedMemory::kPassed && tensor.owner != nullptr && tensor.data != nullptr &&
-      !IsPacked(tensor.dtype)) {
+  if (memory == FeedMemory::kPassed && CanPass(tensor)) {
     return Adopt(api, *dtype, tensor.shape, tensor.data, *length, tensor.owner, name);
   }
-  std::shared_ptr<void> copy = AllocateAligned(*length);
-  if (copy == nullptr) return OutOfMemory(name);
-  if (*length > 0) {
-    if (IsPacked(tensor.dtype)) {
-      Unpack(static_cast<const unsigned char*>(tensor.data), *count, DTypeBits(tensor.dtype),
-             static_cast<unsigned char*>(copy.get()));
-    } else {
-      std::memcpy(copy.get(), tensor.data, *length);
-    }
+  TensorHandle copy(api.TF_AllocateTensor(*dtype, tensor.shape.data(),
+                                          static_cast<int>(tensor.shape.size()), *length),
+                    api.TF_DeleteTensor);
+  if (copy == nullptr || (*length > 0 && api.TF_TensorData(copy.get()) == nullptr)) {
+    return OutOfMemory(name);
   }
-  void* data = copy.get();
-  return Adopt(api, *dtype, tensor.shape, data, *length, std::move(copy), name);
+  CopyToEngine(tensor, *count, api.TF_TensorData(copy.get()));
+  return Feed{std::move(copy), false, {}};
+}
+
+bool CanPass(const Tensor& tensor) {
+  return tensor.dtype != DType::kString && !IsPacked(tensor.dtype) && tensor.owner != nullptr &&
+         tensor.byte_length > kMaxCopiedBytes &&
+         reinterpret_cast<uintptr_t>(tensor.data) % kTensorAlignment == 0;
+}
+
+void Refill(const Api& api, const Tensor& tensor, TF_Tensor* fed) {
+  CopyToEngine(tensor, ElementCount(tensor.shape).value_or(0), api.TF_TensorData(fed));
+}
+
+bool Overlaps(const Tensor& one, const Tensor& other) {
+  const auto begin = reinterpret_cast<uintptr_t>(one.data);
+  const auto other_begin = reinterpret_cast<uintptr_t>(other.data);
+  return begin < other_begin + other.byte_length && other_begin < begin + one.byte_length;
+}
+
+bool IsKept(const Api& api, Feed* feed) {
+  if (!feed->passed) return IsShared(api, feed->tensor.get());
+  feed->tensor.reset();
+  return !feed->hold.expired();
 }
 
 Result<Tensor> FromTensorFlow(const Api& api, TensorHandle tensor, DType dtype,
                               const std::string& name) {
-  const int engine_dtype = api.TF_TensorType(tensor.get());
-  const auto received = DTypeFromTensorFlow(engine_dtype);
-  if (!received) {
-    return Status(StatusCode::kUnsupported, "expected an output Tenon has a dtype for, but \"" +
-                                                name + "\" is of " +
-                                                TensorFlowDTypeName(engine_dtype));
+  auto layout = LayoutOf(api, tensor.get(), dtype, name);
+  if (!layout.ok()) return layout.status();
+  if (dtype == DType::kString || IsPacked(dtype) || layout->count == 0 ||
+      IsShared(api, tensor.get())) {
+    return CopyOf(api, std::move(*layout), dtype, name);
   }
-  if (*received != dtype) {
-    return Status(StatusCode::kRun, "expected dtype " + std::string(DTypeName(dtype)) + " of \"" +
-                                        name + "\", received " + std::string(DTypeName(*received)));
-  }
-
   Tensor result;
   result.dtype = dtype;
   result.exclusive = true;
-  const int rank = api.TF_NumDims(tensor.get());
-  result.shape.reserve(rank > 0 ? static_cast<size_t>(rank) : 0);
-  for (int i = 0; i < rank; ++i) result.shape.push_back(api.TF_Dim(tensor.get(), i));
-  const auto count = ElementCount(result.shape);
-  const auto length = count ? EngineByteLength(dtype, *count) : std::nullopt;
-  const size_t engine_length = api.TF_TensorByteSize(tensor.get());
-  if (!length || *length > engine_length) {
-    return Status(StatusCode::kRun, "expected a buffer that holds shape " +
-                                        ShapeToString(result.shape) + " of \"" + name +
-                                        "\", received " + std::to_string(engine_length) + " bytes");
-  }
-  const void* data = api.TF_TensorData(tensor.get());
-  if (data == nullptr && *count > 0) {
-    return Status(StatusCode::kRun, "expected the memory of \"" + name + "\", received none");
-  }
-
-  if (dtype == DType::kString) {
-    auto table = std::make_shared<StringTable>();
-    table->offsets.reserve(*count + 1);
-    const auto* elements = static_cast<const TF_TString*>(data);
-    for (size_t i = 0; i < *count; ++i) table->Append(ReadString(api, elements[i]));
-    result.strings = std::move(table);
-    return result;
-  }
-
-  result.byte_length = DTypeByteLength(dtype, *count).value_or(0);
-  const bool empty = result.byte_length == 0;
-  if (!IsPacked(dtype) && !empty && api.TF_TensorMaybeMove(tensor.get()) != nullptr) {
-    result.data = api.TF_TensorData(tensor.get());
-    result.owner = std::shared_ptr<void>(
-        tensor.release(),
-        [free = api.TF_DeleteTensor](void* moved) { free(static_cast<TF_Tensor*>(moved)); });
-    return result;
-  }
-  result.owner = AllocateAligned(result.byte_length);
-  if (result.owner == nullptr) return OutOfMemory(name);
-  result.data = result.owner.get();
-  if (empty) return result;
-  if (IsPacked(dtype)) {
-    Pack(static_cast<const unsigned char*>(data), *count, DTypeBits(dtype),
-         static_cast<unsigned char*>(result.data));
-  } else {
-    std::memcpy(result.data, data, result.byte_length);
-  }
+  result.byte_length = DTypeByteLength(dtype, layout->count).value_or(0);
+  result.shape = std::move(layout->shape);
+  result.data = api.TF_TensorData(tensor.get());
+  result.owner = std::shared_ptr<void>(tensor.release(), [free = api.TF_DeleteTensor](void* moved) {
+    free(static_cast<TF_Tensor*>(moved));
+  });
   return result;
+}
+
+Status CheckInto(const Api& api, const TF_Tensor* tensor, const Tensor& into,
+                 const std::string& name) {
+  TENON_RETURN_IF_ERROR(CheckDType(api, tensor, into.dtype, name));
+  const int rank = api.TF_NumDims(tensor);
+  bool same = static_cast<size_t>(rank) == into.shape.size();
+  for (int i = 0; same && i < rank; ++i) {
+    same = api.TF_Dim(tensor, i) == into.shape[static_cast<size_t>(i)];
+  }
+  if (!same) {
+    return {StatusCode::kShape, "expected shape " + ShapeToString(into.shape) + " for output \"" +
+                                    name + "\", that of the tensor it goes into, received " +
+                                    ShapeToString(ShapeOf(api, tensor))};
+  }
+  return CheckMemory(api, tensor, into.dtype, into.shape, name);
+}
+
+void CopyInto(const Api& api, const TF_Tensor* tensor, const Tensor& into) {
+  CopyFromEngine(api.TF_TensorData(tensor), into.dtype, ElementCount(into.shape).value_or(0),
+                 into.data);
+}
+
+TensorFlowEngineTensor::TensorFlowEngineTensor(std::shared_ptr<const Library> library,
+                                               TensorHandle tensor, DType dtype, Shape shape,
+                                               size_t byte_length)
+    : library_(std::move(library)),
+      tensor_(std::move(tensor)),
+      dtype_(dtype),
+      shape_(std::move(shape)),
+      byte_length_(byte_length) {}
+
+Result<std::shared_ptr<const EngineTensor>> TensorFlowEngineTensor::Keep(
+    std::shared_ptr<const Library> library, TensorHandle tensor, DType dtype,
+    const std::string& name, const std::vector<const TensorFlowEngineTensor*>& fed) {
+  const Api& api = library->api();
+  auto layout = LayoutOf(api, tensor.get(), dtype, name);
+  if (!layout.ok()) return layout.status();
+
+  size_t byte_length = 0;
+  if (dtype == DType::kString) {
+    const auto* elements = static_cast<const TF_TString*>(layout->data);
+    for (size_t i = 0; i < layout->count; ++i) byte_length += ReadString(api, elements[i]).size();
+  } else {
+    byte_length = DTypeByteLength(dtype, layout->count).value_or(0);
+  }
+
+  bool safe = layout->count == 0 || !IsShared(api, tensor.get());
+  for (size_t i = 0; i < fed.size() && !safe; ++i) {
+    // Its memory, whole or a part of it, which nobody writes to: TensorFlow reuses
+    // no memory that is held elsewhere, and this is held for as long as `tensor`.
+    const auto begin = reinterpret_cast<uintptr_t>(api.TF_TensorData(fed[i]->tensor()));
+    const auto data = reinterpret_cast<uintptr_t>(layout->data);
+    safe = data >= begin && data < begin + api.TF_TensorByteSize(fed[i]->tensor());
+  }
+  if (!safe) {
+    Shape shape = layout->shape;
+    auto copy = CopyOf(api, std::move(*layout), dtype, name);
+    if (!copy.ok()) return copy.status();
+    auto copied = ToTensorFlow(api, *copy, FeedMemory::kPassed, name);
+    if (!copied.ok()) return copied.status();
+    tensor = std::move(copied->tensor);
+    layout->shape = std::move(shape);
+  }
+  return std::shared_ptr<const EngineTensor>(std::make_shared<TensorFlowEngineTensor>(
+      std::move(library), std::move(tensor), dtype, std::move(layout->shape), byte_length));
+}
+
+const std::string& TensorFlowEngineTensor::device() const {
+  static const std::string& cpu = *new std::string("cpu");
+  return cpu;
+}
+
+// Always a copy: this tensor may be fed again while the caller writes to his.
+Result<Tensor> TensorFlowEngineTensor::ToHost() const {
+  return Guarded([&]() -> Result<Tensor> {
+    auto layout = LayoutOf(library_->api(), tensor_.get(), dtype_, "a kept tensor");
+    if (!layout.ok()) return layout.status();
+    return CopyOf(library_->api(), std::move(*layout), dtype_, "a kept tensor");
+  });
 }
 
 }  // namespace tenon::tensorflow
