@@ -374,7 +374,7 @@ describe('LoRA adapters', () => {
 describe('custom operator libraries', () => {
   it('that are not there are refused by name', async () => {
     await expectError(
-      'ERR_TENON_INVALID_ARGUMENT',
+      'ERR_TENON_ENGINE_LOAD',
       () => load(digits, { onnxruntime: { customOpLibraries: ['/nowhere/ops.so'] } }),
       'custom operator library "/nowhere/ops.so"',
     );
