@@ -1,5 +1,6 @@
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -360,6 +361,61 @@ TEST("onnxruntime: a token that is never cancelled changes nothing") {
   const auto result = session->Run(request);
   CHECK_OK(result);
   CHECK_EQ(Show(result.value()[0]), "float32[2] 0 3");
+}
+
+// --- Shapes that are expected ---
+
+TEST("onnxruntime: an output of an expected shape is right when sizes change from run to run") {
+  const auto session = LoadModel(ReluModel());
+  for (int round = 0; round < 3; ++round) {
+    for (size_t count : {1, 3, 0, 2, 2000}) {
+      const std::vector<float> values(count, static_cast<float>(round + 1));
+      CHECK_EQ(RunShown(*session, {Floats(values)}), Show(Floats(values)));
+    }
+  }
+}
+
+TEST("onnxruntime: a shape that the model declares wrongly is not believed") {
+  // "n" is the feed's size, not the output's.
+  Graph graph;
+  graph.inputs = {{"x", TensorType(kFloat, {"n"})}};
+  graph.outputs = {{"y", TensorType(kFloat, {"n"})}};
+  graph.initializers = {Initializer("zero", kFloat, {}, RawFloats({0}))};
+  graph.nodes = {Node("Greater", {"x", "zero"}, {"b"}), Node("Compress", {"x", "b"}, {"y"})};
+  const auto session = LoadModel(Model(graph));
+  for (int round = 0; round < 3; ++round) {
+    CHECK_EQ(RunShown(*session, {Floats({1, -1})}), "float32[1] 1");
+    CHECK_EQ(RunShown(*session, {Floats({1, 2})}), "float32[2] 1 2");
+  }
+  // Believed for two runs, and then wrong.
+  const auto other = LoadModel(Model(graph));
+  for (int round = 0; round < 3; ++round) {
+    CHECK_EQ(RunShown(*other, {Floats({1, 2})}), "float32[2] 1 2");
+    CHECK_EQ(RunShown(*other, {Floats({3, 4})}), "float32[2] 3 4");
+    CHECK_EQ(RunShown(*other, {Floats({1, -1})}), "float32[1] 1");
+  }
+}
+
+TEST("onnxruntime: a run that fails after its shapes were believed says why, and runs on") {
+  const auto session = LoadModel(AddModel());
+  const Value x = Floats({1, 1, 1, 1}, {1, 2, 2});
+  for (int round = 0; round < 3; ++round) {
+    CHECK_EQ(RunShown(*session, {x}), "float32[1,2,2] 2.5 3.5 2.5 3.5");
+    const auto wrong = session->Run(Request({Floats({1, 1})}));
+    CHECK_EQ(CodeOf(wrong.status()), "ERR_TENON_RUN");
+    CHECK(wrong.status().message().find("rank") != std::string::npos);
+  }
+}
+
+TEST("onnxruntime: outputs of believed shapes are their holder's alone") {
+  const auto session = LoadModel(ReluModel());
+  RunModel(*session, {Floats({1, 2})});
+  const std::vector<Value> first = RunModel(*session, {Floats({1, 2})}, {0, 0});
+  const std::vector<Value> second = RunModel(*session, {Floats({3, 4})});
+  CHECK(first[0].tensor.exclusive && first[1].tensor.exclusive && second[0].tensor.exclusive);
+  std::memset(first[0].tensor.data, 0x7f, first[0].tensor.byte_length);
+  CHECK_EQ(Show(first[1]), "float32[2] 1 2");
+  CHECK_EQ(Show(second[0]), "float32[2] 3 4");
 }
 
 }  // namespace tenon::onnxruntime

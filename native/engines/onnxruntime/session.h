@@ -12,6 +12,7 @@
 #include "core/value.h"
 #include "engines/onnxruntime/engine.h"
 #include "engines/onnxruntime/engine_session.h"
+#include "engines/onnxruntime/expected_shape.h"
 #include "engines/onnxruntime/handles.h"
 #include "engines/onnxruntime/library.h"
 #include "engines/onnxruntime/status.h"
@@ -20,7 +21,8 @@
 namespace tenon::onnxruntime {
 
 // A model loaded by ONNX Runtime. The engine's Run may be called from any
-// number of threads, and nothing here changes after loading.
+// number of threads, and nothing here changes after loading but what is known of
+// the shapes of outputs.
 //
 // Outputs may outlive the session: each holds its OrtValue, which holds the
 // allocator it came from.
@@ -74,9 +76,13 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   void ReadOutputPlaces(size_t count);
   Status MakeRunOptions(RunOptionsHandle* options) const;
 
-  Result<std::vector<Value>> RunChecked(const RunRequest& request);
+  // `expect_shapes` allows small outputs to be given a place of the shape that is
+  // expected of them.
+  Result<std::vector<Value>> RunChecked(const RunRequest& request, bool expect_shapes);
   Status PrepareFeeds(const RunRequest& request, Call* call);
   Status PrepareTargets(const RunRequest& request, Call* call);
+  Status PrepareExpected(const RunRequest& request, Call* call, std::vector<Value>* outputs,
+                         bool* expected);
   // The device that output `i` of the request is left on by the run; null where
   // it is in host memory when the run is over.
   const OrtMemoryInfo* DeviceOf(const RunRequest& request, size_t i) const;
@@ -105,6 +111,8 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   // Where the engine makes each output, null for host memory; empty where all
   // are there. The engine's session owns them.
   std::vector<const OrtMemoryInfo*> output_places_;
+  // Of each output; null where the session may be on a device.
+  std::unique_ptr<ExpectedShape[]> expected_;
 };
 
 // The error of an output that has another shape than the tensor it was to go into.
