@@ -33,16 +33,15 @@ async function firstOf(
 
 const threadIds = (): string[] => readdirSync('/proc/self/task');
 
-/** Which CPUs the threads may use that `action` starts, in order of their start. */
-async function affinitiesOf(action: () => Promise<unknown>): Promise<string[]> {
-  const before = new Set(threadIds());
-  await action();
+/** Which CPUs the threads may use that are not among `before`. */
+function affinitiesBeside(before: readonly string[]): string[] {
   return threadIds()
-    .filter((id) => !before.has(id))
+    .filter((id) => !before.includes(id))
     .map((id) => {
       const status = readFileSync(`/proc/self/task/${id}/status`, 'utf8');
       return /Cpus_allowed_list:\s*(\S+)/.exec(status)?.[1] ?? '';
-    });
+    })
+    .sort();
 }
 
 describe.runIf(process.platform === 'linux')('threads', () => {
@@ -67,12 +66,11 @@ describe.runIf(process.platform === 'linux')('threads', () => {
   });
 
   it('keep to the CPUs of threads.affinity', async () => {
-    const models: Model[] = [];
-    const cpus = await affinitiesOf(async () => {
-      models.push(await load(digits, { threads: { intraOp: 3, affinity: [[0], [1]] } }));
-    });
-    for (const model of models) await model.close();
-    expect(cpus.sort()).toEqual(['0', '1']);
+    const before = threadIds();
+    await using model = await load(digits, { threads: { intraOp: 3, affinity: [[0], [1]] } });
+    expect(model.engine).toBe('onnxruntime');
+    // A thread goes to its CPUs when it first runs.
+    await expect.poll(() => affinitiesBeside(before), { timeout: 20_000 }).toEqual(['0', '1']);
   });
 
   it('are refused an affinity of another number of threads, in the engine’s words', async () => {
