@@ -68,6 +68,13 @@ export interface LoadOptions {
    * time than handing it to a lane would; 'never' always uses a lane. Default: 'auto'.
    */
   inline?: 'auto' | 'never';
+  /**
+   * Rejects the load with the signal's reason, at once. ONNX Runtime from 1.22 on is told to stop;
+   * any other load ends unheard, and what it loaded is closed.
+   */
+  signal?: AbortSignal;
+  /** Milliseconds after which the load is stopped likewise, with ERR_TENON_TIMEOUT. */
+  timeoutMs?: number;
   /** Compare feeds with the declared shapes before the engine is called. Default: true. */
   validateShapes?: boolean;
   /** What only ONNX Runtime has; says nothing of a model of TensorFlow. */
@@ -118,6 +125,8 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     'allowProviderFallback',
     'pool',
     'inline',
+    'signal',
+    'timeoutMs',
     'validateShapes',
     'onnxruntime',
     'tensorflow',

@@ -1,11 +1,17 @@
 import { findEngine } from '../engines/find.js';
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
-import type { NativeGraphTensor, NativeSession, NativeTensorFlowLoad } from '../native/types.js';
+import type {
+  NativeCancel,
+  NativeGraphTensor,
+  NativeSession,
+  NativeTensorFlowLoad,
+} from '../native/types.js';
 import { boolean, checkOptions, string } from '../options.js';
 import { checkModelNames } from '../onnx-model/check-names.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
+import { checkStop, PendingCalls } from './pending.js';
 import { createModel, type Model, type SharedModel } from './model.js';
 import { type ModelSource, type ResolvedSource, resolveSource } from './source.js';
 import type { ModelTypes, UntypedModel } from './types.js';
@@ -32,8 +38,33 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
 ): Promise<Model<T>> {
   if (isSharedModel(source)) return attach<T>(source, options);
   const resolved = resolveLoadOptions(options);
-  const found = await resolveSource(source, resolved.engine);
-  for (const { engine, option } of resolved.onlyFor) {
+  const stop = checkStop({ ...options });
+  const addon = nativeAddon();
+  const cancel = addon.createCancel();
+  const loading = loadModel<T>(source, resolved, cancel);
+  if (stop.signal === undefined && stop.timeoutMs === 0) return loading;
+  return new PendingCalls().track(
+    loading,
+    () => {
+      addon.cancelLoad(cancel);
+      // A load that ends all the same has nobody who would close what it loaded.
+      loading.then(
+        (model) => model.close(),
+        () => undefined,
+      );
+    },
+    stop,
+    'load',
+  );
+}
+
+async function loadModel<T extends ModelTypes<T>>(
+  source: ModelSource,
+  options: ResolvedLoadOptions,
+  cancel: NativeCancel,
+): Promise<Model<T>> {
+  const found = await resolveSource(source, options.engine);
+  for (const { engine, option } of options.onlyFor) {
     if (engine !== found.engine) {
       throw new TenonError(
         'ERR_TENON_INVALID_ARGUMENT',
@@ -42,8 +73,8 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
     }
   }
   return found.engine === 'onnxruntime'
-    ? loadOnnx<T>(found.model, resolved)
-    : loadTensorFlow<T>(found, resolved);
+    ? loadOnnx<T>(found.model, options, cancel)
+    : loadTensorFlow<T>(found, options, cancel);
 }
 
 function isSharedModel(source: unknown): source is SharedModel {
@@ -66,6 +97,7 @@ function attach<T extends ModelTypes<T>>(
 async function loadOnnx<T extends ModelTypes<T>>(
   source: string | Uint8Array,
   options: ResolvedLoadOptions,
+  cancel: NativeCancel,
 ): Promise<Model<T>> {
   const { onnxruntime, threads } = options;
   const own = (Object.keys(threads.given) as (keyof typeof threads.given)[]).filter(
@@ -80,26 +112,29 @@ async function loadOnnx<T extends ModelTypes<T>>(
   await checkModelNames(source, onnxruntime);
   const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
   const addon = nativeAddon();
-  const loading = addon.loadOnnx({
-    ...onnxruntime,
-    library: engine.library,
-    source,
-    intraOpThreads: threads.intraOp,
-    interOpThreads: threads.interOp ?? 1,
-    spin: threads.spin,
-    sharedThreads: threads.shared ?? (own.length > 0 ? false : undefined),
-    providers: options.providers,
-    allowProviderFallback: options.allowProviderFallback,
-    configEntries: [
-      ...(threads.affinity === ''
-        ? []
-        : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
-      ...onnxruntime.configEntries,
-    ],
-    lanes: options.lanes,
-    maxQueue: options.maxQueue,
-    allowInline: options.allowInline,
-  });
+  const loading = addon.loadOnnx(
+    {
+      ...onnxruntime,
+      library: engine.library,
+      source,
+      intraOpThreads: threads.intraOp,
+      interOpThreads: threads.interOp ?? 1,
+      spin: threads.spin,
+      sharedThreads: threads.shared ?? (own.length > 0 ? false : undefined),
+      providers: options.providers,
+      allowProviderFallback: options.allowProviderFallback,
+      configEntries: [
+        ...(threads.affinity === ''
+          ? []
+          : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
+        ...onnxruntime.configEntries,
+      ],
+      lanes: options.lanes,
+      maxQueue: options.maxQueue,
+      allowInline: options.allowInline,
+    },
+    cancel,
+  );
   // The addon holds the memory as long as the engine reads it.
   if (typeof source !== 'string') addon.release(source.buffer as ArrayBuffer);
   return finish<T>('onnxruntime', await loading, options);
@@ -108,6 +143,7 @@ async function loadOnnx<T extends ModelTypes<T>>(
 async function loadTensorFlow<T extends ModelTypes<T>>(
   source: Extract<ResolvedSource, { engine: 'tensorflow' }>,
   options: ResolvedLoadOptions,
+  cancel: NativeCancel,
 ): Promise<Model<T>> {
   const { tensorflow, threads } = options;
   const { configThreads } = tensorflow;
@@ -117,20 +153,23 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
       ? await describeSavedModel(source.savedModel, options)
       : describeFrozenGraph(source.frozenGraph, options);
   const engine = await findEngine('tensorflow', { library: tensorflow.library });
-  const session = await nativeAddon().loadTensorFlow({
-    ...described.load,
-    library: engine.library,
-    intraOpThreads,
-    interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
-    insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
-    insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
-    sharedThreads: threads.shared,
-    opLibraries: tensorflow.opLibraries,
-    configProto: tensorflow.config,
-    lanes: options.lanes,
-    maxQueue: options.maxQueue,
-    allowInline: options.allowInline,
-  });
+  const session = await nativeAddon().loadTensorFlow(
+    {
+      ...described.load,
+      library: engine.library,
+      intraOpThreads,
+      interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
+      insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
+      insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
+      sharedThreads: threads.shared,
+      opLibraries: tensorflow.opLibraries,
+      configProto: tensorflow.config,
+      lanes: options.lanes,
+      maxQueue: options.maxQueue,
+      allowInline: options.allowInline,
+    },
+    cancel,
+  );
   return finish<T>('tensorflow', session, options, described.methodNames);
 }
 

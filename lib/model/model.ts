@@ -1,10 +1,10 @@
-import { invalidArgument, TenonError } from '../errors.js';
+import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { EngineName, NativeHistogram, NativeOutputs, NativeSession } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Binding, createBinding } from './binding.js';
-import { maxTimeoutMs, PendingRuns, type StopOptions } from './pending.js';
+import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
   listed,
   makeRequest,
@@ -16,7 +16,7 @@ import {
   targetOf,
 } from './request.js';
 import type { Signature, ValueSpec } from './spec.js';
-import type { ModelTypes, UntypedModel } from './types.js';
+import type { ModelTypes, UntypedModel, Value } from './types.js';
 
 /** The signature `run` takes by itself: "serving_default" where the model has it. */
 export type DefaultSignature<T extends ModelTypes<T>> = 'serving_default' extends keyof T
@@ -164,7 +164,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   readonly #setup: ModelSetup;
   readonly #plans: ReadonlyMap<string, Plan>;
   readonly #defaultPlan: Plan | undefined;
-  readonly #pending = new PendingRuns();
+  readonly #pending = new PendingCalls();
   #closed: Promise<void> | undefined;
   #lastTicket = 0;
 
@@ -303,7 +303,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
           })) as Record<string, unknown>);
     const outputs: Record<string, Tensor> = {};
     for (const name of outputNames) {
-      const place = places[name] ?? found[name];
+      const place = (places[name] ?? found[name]) as Value;
       if (!(place instanceof Tensor) || place.dtype === 'string') {
         throw new TenonError(
           'ERR_TENON_UNSUPPORTED',
@@ -440,7 +440,6 @@ export function createModel<T extends ModelTypes<T>>(
 }
 
 const noOptions: Record<string, unknown> = Object.freeze({});
-const neverStopped: StopOptions = Object.freeze({ signal: undefined, timeoutMs: 0 });
 const runOptionNames = ['signature', 'outputs', 'signal', 'timeoutMs', 'priority', 'borrow'];
 
 function isPromise(
@@ -454,24 +453,6 @@ function closedError(): TenonError {
     'ERR_TENON_MODEL_CLOSED',
     'expected an open model, received a call after close()',
   );
-}
-
-/** `signal` and `timeoutMs`, checked; throws the reason of a signal that is aborted already. */
-function checkStop(options: Record<string, unknown>): StopOptions {
-  const signal = checkSignal(options['signal']);
-  const timeoutMs = integer(options['timeoutMs'], 'timeoutMs', 0, 1, maxTimeoutMs);
-  signal?.throwIfAborted();
-  return { signal, timeoutMs };
-}
-
-function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined) return undefined;
-  // By what it does, not by instanceof: polyfills and other realms have their own.
-  const { addEventListener, throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
-  if (typeof addEventListener !== 'function' || typeof throwIfAborted !== 'function') {
-    throw invalidArgument('signal', 'an AbortSignal', signal);
-  }
-  return signal as AbortSignal;
 }
 
 function byName(specs: readonly ValueSpec[]): Record<string, ValueSpec> {

@@ -1,9 +1,10 @@
-/** Runs that may be stopped before they end: by a signal, a time limit, or the end of the model. */
+/** Loads and runs that may be stopped before they end: by a signal, a time limit, or the end of the model. */
 
-import { TenonError } from '../errors.js';
+import { invalidArgument, TenonError } from '../errors.js';
+import { integer } from '../options.js';
 
 /** Longest time a Node timer can wait. */
-export const maxTimeoutMs = 2 ** 31 - 1;
+const maxTimeoutMs = 2 ** 31 - 1;
 
 export interface StopOptions {
   readonly signal: AbortSignal | undefined;
@@ -11,7 +12,27 @@ export interface StopOptions {
   readonly timeoutMs: number;
 }
 
-export class PendingRuns {
+export const neverStopped: StopOptions = Object.freeze({ signal: undefined, timeoutMs: 0 });
+
+/** `signal` and `timeoutMs`, checked; throws the reason of a signal that is aborted already. */
+export function checkStop(options: Record<string, unknown>): StopOptions {
+  const signal = checkSignal(options['signal']);
+  const timeoutMs = integer(options['timeoutMs'], 'timeoutMs', 0, 1, maxTimeoutMs);
+  signal?.throwIfAborted();
+  return { signal, timeoutMs };
+}
+
+function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  // By what it does, not by instanceof: polyfills and other realms have their own.
+  const { addEventListener, throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof addEventListener !== 'function' || typeof throwIfAborted !== 'function') {
+    throw invalidArgument('signal', 'an AbortSignal', signal);
+  }
+  return signal as AbortSignal;
+}
+
+export class PendingCalls {
   readonly #stops = new Set<(reason: unknown) => void>();
 
   /**

@@ -26,6 +26,12 @@ export interface NativeHandle {
   readonly [handleBrand]: true;
 }
 
+declare const cancelBrand: unique symbol;
+/** What one load is stopped by. */
+export interface NativeCancel {
+  readonly [cancelBrand]: true;
+}
+
 /** An output that stays in its engine. */
 export interface NativeEngineTensor {
   readonly handle: NativeHandle;
@@ -300,6 +306,9 @@ export interface NativeAddon {
   releaseEngineTensor(handle: NativeHandle): void;
   /** Memory of Tenon's own that JavaScript holds, in the whole process. */
   memory(): { buffers: number; byteLength: number };
-  loadOnnx(options: NativeOnnxLoad): Promise<NativeSession>;
-  loadTensorFlow(options: NativeTensorFlowLoad): Promise<NativeSession>;
+  createCancel(): NativeCancel;
+  /** Asks a load to stop; TensorFlow's cannot. */
+  cancelLoad(cancel: NativeCancel): void;
+  loadOnnx(options: NativeOnnxLoad, cancel: NativeCancel): Promise<NativeSession>;
+  loadTensorFlow(options: NativeTensorFlowLoad, cancel: NativeCancel): Promise<NativeSession>;
 }

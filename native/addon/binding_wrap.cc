@@ -31,12 +31,13 @@ Napi::Function BindingWrap::Define(Napi::Env env) {
 }
 
 Napi::Object BindingWrap::New(Napi::Env env, Napi::Object session, std::unique_ptr<BoundRun> bound,
-                              size_t signature) {
+                              size_t signature, std::vector<Refresh> refreshes) {
   Napi::Object object = AddonState::Of(env).binding_constructor.New({});
   BindingWrap* const wrap = Unwrap(object);
   wrap->session_ = Napi::Persistent(session);
   wrap->bound_ = std::move(bound);
   wrap->signature_ = signature;
+  wrap->refreshes_ = std::move(refreshes);
   return object;
 }
 
@@ -47,11 +48,16 @@ void BindingWrap::ThrowIfBusy(Napi::Env env) const {
   }
 }
 
+void BindingWrap::RefreshFeeds() const {
+  for (const Refresh& refresh : refreshes_) refresh.Copy();
+}
+
 Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   SessionWrap* const session = SessionWrap::Unwrap(session_.Value());
   const std::shared_ptr<ModelHost>& host = session->OpenHost(env);
   ThrowIfBusy(env);
+  RefreshFeeds();
   AddonState& state = AddonState::Of(env);
   if (host->RunsInline(signature_) && state.MayRunInline()) {
     const auto started = Clock::now();
@@ -87,6 +93,7 @@ void BindingWrap::RunSync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<ModelHost>& host = SessionWrap::Unwrap(session_.Value())->OpenHost(env);
   ThrowIfBusy(env);
+  RefreshFeeds();
   const Status status = RunAndNote(*bound_, *host, signature_, nullptr);
   if (!status.ok()) throw ToError(env, status);
 }

@@ -2,7 +2,9 @@
 
 #include <napi.h>
 
+#include <cstring>
 #include <memory>
+#include <vector>
 
 #include "engines/session.h"
 
@@ -11,21 +13,32 @@ namespace tenon::addon {
 // The NativeBinding of lib/native/types.ts: a bound run of one session.
 class BindingWrap : public Napi::ObjectWrap<BindingWrap> {
  public:
+  // A copy of a feed that is made anew at each run, on the calling thread.
+  struct Refresh {
+    Tensor from;
+    Tensor to;
+    void Copy() const {
+      if (to.byte_length > 0) std::memcpy(to.data, from.data, to.byte_length);
+    }
+  };
+
   static Napi::Function Define(Napi::Env env);
   // `session` is the SessionWrap's object, which the binding keeps.
   static Napi::Object New(Napi::Env env, Napi::Object session, std::unique_ptr<BoundRun> bound,
-                          size_t signature);
+                          size_t signature, std::vector<Refresh> refreshes);
 
   explicit BindingWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
  private:
   Napi::Value Run(const Napi::CallbackInfo& info);
   void RunSync(const Napi::CallbackInfo& info);
+  void RefreshFeeds() const;
   void ThrowIfBusy(Napi::Env env) const;
 
   Napi::ObjectReference session_;
   // Shared with a run on a lane, which may outlive this.
   std::shared_ptr<BoundRun> bound_;
+  std::vector<Refresh> refreshes_;
   size_t signature_ = 0;
   bool busy_ = false;
 };

@@ -23,14 +23,30 @@ Napi::Object ArgumentObject(const Napi::CallbackInfo& info, size_t index) {
   return info[index].As<Napi::Object>();
 }
 
+// What a load is stopped by, where its engine can.
+using Cancel = std::shared_ptr<CancelToken>;
+
+Napi::Value CreateCancel(const Napi::CallbackInfo& info) {
+  return Napi::External<Cancel>::New(info.Env(), new Cancel(std::make_shared<CancelToken>()),
+                                     [](Napi::Env, Cancel* cancel) { delete cancel; });
+}
+
+Cancel ReadCancel(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsExternal()) ThrowInvalidArgument(info.Env(), "what createCancel gave");
+  return *info[index].As<Napi::External<Cancel>>().Data();
+}
+
+void CancelLoad(const Napi::CallbackInfo& info) { ReadCancel(info, 0)->Cancel(); }
+
 // Loads on a background thread; `load` holds everything it needs.
 template <typename Load>
-Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline,
+Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline, Cancel cancel,
                       Result<std::shared_ptr<Session>> (*create)(const Load&, CancelToken*)) {
   const PendingPromise pending(env);
   const HostOptions host_options{load.pool.lanes, load.pool.max_queue, allow_inline};
-  auto task = [load = std::make_shared<Load>(std::move(load)), create, host_options, pending] {
-    auto session = create(*load, nullptr);
+  auto task = [load = std::make_shared<Load>(std::move(load)), cancel, create, host_options,
+               pending] {
+    auto session = create(*load, cancel.get());
     if (!session.ok()) {
       pending.Reject(session.status());
       return;
@@ -60,12 +76,14 @@ bool AllowInline(Napi::Object options) { return options.Get("allowInline").ToBoo
 
 Napi::Value LoadOnnx(const Napi::CallbackInfo& info) {
   const Napi::Object options = ArgumentObject(info, 0);
-  return LoadModel(info.Env(), ReadOnnxLoad(options), AllowInline(options), CreateOnnx);
+  return LoadModel(info.Env(), ReadOnnxLoad(options), AllowInline(options), ReadCancel(info, 1),
+                   CreateOnnx);
 }
 
 Napi::Value LoadTensorFlow(const Napi::CallbackInfo& info) {
   const Napi::Object options = ArgumentObject(info, 0);
-  return LoadModel(info.Env(), ReadTensorFlowLoad(options), AllowInline(options), CreateTensorFlow);
+  return LoadModel(info.Env(), ReadTensorFlowLoad(options), AllowInline(options),
+                   ReadCancel(info, 1), CreateTensorFlow);
 }
 
 Result<EngineDescription> Describe(const std::string& name, const std::string& library) {
@@ -189,6 +207,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("releaseEngineTensor", Napi::Function::New(env, ReleaseTensor));
   exports.Set("attach", Napi::Function::New(env, Attach));
   exports.Set("memory", Napi::Function::New(env, Memory));
+  exports.Set("createCancel", Napi::Function::New(env, CreateCancel));
+  exports.Set("cancelLoad", Napi::Function::New(env, CancelLoad));
   exports.Set("loadOnnx", Napi::Function::New(env, LoadOnnx));
   exports.Set("loadTensorFlow", Napi::Function::New(env, LoadTensorFlow));
   return exports;

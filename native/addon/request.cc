@@ -66,7 +66,8 @@ size_t ReadSignature(const Napi::CallbackInfo& info) {
   return signature;
 }
 
-RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, ModelHost::Stats* stats) {
+RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMemory targets,
+                       ModelHost::Stats* stats) {
   const Napi::Env env = info.Env();
   RunRequest request;
   request.signature = ReadSignature(info);
@@ -77,7 +78,7 @@ RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, ModelH
     request.feeds[i] = ReadValue({env, Element(env, feeds, i)}, memory, &stats->feeds);
   }
   request.outputs = ReadIndices(env, info[kOutputs]);
-  request.targets = ReadTargets(env, info[kTargets], memory);
+  request.targets = ReadTargets(env, info[kTargets], targets);
   request.copied_bytes = &stats->feeds.copied;
   return request;
 }

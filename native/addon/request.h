@@ -20,7 +20,9 @@ struct RunSettings {
 };
 
 size_t ReadSignature(const Napi::CallbackInfo& info);
-RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, ModelHost::Stats* stats);
+// `targets` says which memory outputs may be written into.
+RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMemory targets,
+                       ModelHost::Stats* stats);
 RunSettings ReadSettings(const Napi::CallbackInfo& info);
 
 }  // namespace tenon::addon

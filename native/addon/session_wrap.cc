@@ -12,6 +12,7 @@
 #include "addon/options.h"
 #include "addon/request.h"
 #include "addon/values.h"
+#include "platform/aligned_memory.h"
 
 namespace tenon::addon {
 namespace {
@@ -73,6 +74,23 @@ Napi::Object WriteHistogram(Napi::Env env, const Histogram& histogram) {
   object.Set("p99", summary.p99_micros);
   object.Set("max", summary.max_micros);
   return object;
+}
+
+// Puts copies in the place of integers that may be indices, see FeedMemory.
+Status CopyIndices(Value* feed, std::vector<BindingWrap::Refresh>* refreshes) {
+  for (Value& item : feed->items) TENON_RETURN_IF_ERROR(CopyIndices(&item, refreshes));
+  if (feed->kind != Value::Kind::kTensor || !IsIndexLike(feed->tensor.dtype)) return {};
+  Tensor copy = feed->tensor;
+  copy.owner = AllocateAligned(copy.byte_length);
+  if (copy.owner == nullptr) {
+    return {StatusCode::kOutOfMemory,
+            "expected memory for a feed of " + std::to_string(copy.byte_length) + " bytes"};
+  }
+  copy.data = copy.owner.get();
+  refreshes->push_back({feed->tensor, copy});
+  refreshes->back().Copy();
+  feed->tensor = std::move(copy);
+  return {};
 }
 
 double Load(const std::atomic<uint64_t>& counter) {
@@ -144,7 +162,9 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   AddonState& state = AddonState::Of(env);
   if (host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
     const auto started = Clock::now();
-    const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, &stats);
+    // Targets as for a lane: what a run accepts must not depend on where it happens.
+    const RunRequest request =
+        ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kOwned, &stats);
     const auto outputs = host->Run(request);
     stats.inline_runs.fetch_add(1, std::memory_order_relaxed);
     state.NoteInline(Clock::now() - started);
@@ -158,8 +178,9 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   };
   const RunSettings settings = ReadSettings(info);
   auto exchange = std::make_shared<Exchange>();
-  exchange->request =
-      ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned, &stats);
+  // A run that was stopped may still write when its caller, and with it a buffer, has gone.
+  exchange->request = ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned,
+                                  FeedMemory::kOwned, &stats);
   ModelHost* const runner = host.get();
   // Where buffers are borrowed, what holds them stays until the promise settles.
   std::shared_ptr<Napi::ObjectReference> held;
@@ -186,7 +207,8 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
 
 Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
-  const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, &host->stats());
+  const RunRequest request =
+      ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kBorrowed, &host->stats());
   const auto outputs = host->Run(request);
   ThrowIfError(info.Env(), outputs.status());
   return WriteOutputs(info.Env(), outputs.value(), request, host->stats());
@@ -194,10 +216,16 @@ Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
 
 Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
-  const RunRequest request = ReadRequest(info, FeedMemory::kOwned, &host->stats());
+  RunRequest request =
+      ReadRequest(info, FeedMemory::kKept, FeedMemory::kOwned, &host->stats());
+  std::vector<BindingWrap::Refresh> refreshes;
+  for (::tenon::Value& feed : request.feeds) {
+    ThrowIfError(info.Env(), CopyIndices(&feed, &refreshes));
+  }
   auto bound = host->session().Bind(request);
   ThrowIfError(info.Env(), bound.status());
-  return BindingWrap::New(info.Env(), Value(), std::move(bound.value()), request.signature);
+  return BindingWrap::New(info.Env(), Value(), std::move(bound.value()), request.signature,
+                          std::move(refreshes));
 }
 
 Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {

@@ -103,20 +103,6 @@ std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) 
   return table;
 }
 
-// Types that index into other tensors. A kernel checks an index and reads it
-// again to use it; in between JavaScript must not have changed it.
-bool IsIndexLike(DType dtype) {
-  switch (dtype) {
-    case DType::kInt16:
-    case DType::kInt32:
-    case DType::kInt64:
-    case DType::kUInt16:
-    case DType::kUInt32:
-    case DType::kUInt64: return true;
-    default: return false;
-  }
-}
-
 enum class Purpose { kFeed, kTarget };
 
 Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory memory,
@@ -157,11 +143,12 @@ Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory m
     void* start = nullptr;
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
-    const bool may_pass = memory == FeedMemory::kBorrowed || purpose == Purpose::kTarget ||
-                          !IsIndexLike(tensor.dtype);
+    const bool may_pass = memory == FeedMemory::kBorrowed || memory == FeedMemory::kKept ||
+                          purpose == Purpose::kTarget || !IsIndexLike(tensor.dtype);
     if (may_pass && start != nullptr) {
       tensor.owner = memory == FeedMemory::kBorrowed ? nullptr : MemoryRegistry::Get().Find(start);
-      if (tensor.owner != nullptr || memory != FeedMemory::kOwned) {
+      if (tensor.owner != nullptr || memory == FeedMemory::kBorrowed ||
+          memory == FeedMemory::kLent) {
         bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
         tensor.data = view.data;
         return tensor;
@@ -283,6 +270,18 @@ Napi::Value WriteEngineTensor(Napi::Env env, const std::shared_ptr<const EngineT
 }
 
 }  // namespace
+
+bool IsIndexLike(DType dtype) {
+  switch (dtype) {
+    case DType::kInt16:
+    case DType::kInt32:
+    case DType::kInt64:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return true;
+    default: return false;
+  }
+}
 
 Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes) {
   return ReadNested(value.Env(), value, memory, bytes, 0);

@@ -16,6 +16,9 @@ enum class FeedMemory {
   // buffer while the engine reads it. Integers that may be indices are copied
   // too: JavaScript may write to them between their check and their use.
   kOwned,
+  // As kOwned, but integers go by pointer, too: for a caller that copies them
+  // itself whenever they are read.
+  kKept,
   // As kOwned, but the caller's own buffers go by pointer, too: it has promised
   // to leave them alone until the run has ended.
   kLent,
@@ -24,6 +27,10 @@ enum class FeedMemory {
   // are copied all the same, other threads may write to them.
   kBorrowed,
 };
+
+// Types that index into other tensors. A kernel checks an index and reads it
+// again to use it; in between JavaScript must not have changed it.
+bool IsIndexLike(DType dtype);
 
 // A NativeValueIn of lib/native/types.ts. Throws coded errors for what is
 // detached, ill-typed or too large. `bytes` is told what was copied or passed.
