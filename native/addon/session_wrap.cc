@@ -163,8 +163,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   if (host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
     const auto started = Clock::now();
     // Targets as for a lane: what a run accepts must not depend on where it happens.
-    const RunRequest request =
-        ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kOwned, &stats);
+    const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kOwned, &stats);
     const auto outputs = host->Run(request);
     stats.inline_runs.fetch_add(1, std::memory_order_relaxed);
     state.NoteInline(Clock::now() - started);
@@ -216,8 +215,7 @@ Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
 
 Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
-  RunRequest request =
-      ReadRequest(info, FeedMemory::kKept, FeedMemory::kOwned, &host->stats());
+  RunRequest request = ReadRequest(info, FeedMemory::kKept, FeedMemory::kOwned, &host->stats());
   std::vector<BindingWrap::Refresh> refreshes;
   for (::tenon::Value& feed : request.feeds) {
     ThrowIfError(info.Env(), CopyIndices(&feed, &refreshes));
@@ -271,7 +269,13 @@ void SessionWrap::Settle(const std::shared_ptr<Job>& job) {
     struct AtEnd {
       SessionWrap* wrap;
       const std::shared_ptr<Job>& job;
-      ~AtEnd() { wrap->EndRun(job); }
+      ~AtEnd() {
+        try {
+          wrap->EndRun(job);
+        } catch (const Napi::Error&) {
+          // As in AddonState::DeliverAll: the environment is being terminated.
+        }
+      }
     } const at_end{this, job};
     ThrowIfError(env, job->status);
     return job->call.result(env);

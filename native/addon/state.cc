@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "addon/errors.h"
+#include "runtime/exit_guard.h"
 
 namespace tenon::addon {
 namespace {
@@ -31,6 +32,14 @@ AddonState::AddonState(Napi::Env env) : env_(env) {
   // Hooks run last added first: this one before the thread-safe function's own,
   // so nobody ever calls a function that is gone.
   env.AddCleanupHook([this] { Shutdown(); });
+  // process.exit() runs no hook of the main thread's environment, only this.
+  const Napi::Value process = env.Global().Get("process");
+  if (!process.IsObject()) return;
+  const Napi::Value on = process.As<Napi::Object>().Get("on");
+  if (!on.IsFunction()) return;
+  on.As<Napi::Function>().Call(
+      process, {Napi::String::New(env, "exit"),
+                Napi::Function::New(env, [](const Napi::CallbackInfo&) { ExitGuard::Renew(); })});
 }
 
 Executor& AddonState::Background() {
@@ -57,12 +66,18 @@ void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
 void AddonState::DeliverAll() {
   for (CompletionQueue::Completion& deliver : completions_->Drain()) {
     Napi::HandleScope scope(env_);
-    deliver();
+    try {
+      deliver();
+    } catch (const Napi::Error&) {
+      // JavaScript may no longer run: a worker is being terminated, and with it
+      // goes who waited.
+    }
     if (--pending_ == 0) napi_unref_threadsafe_function(env_, wake_);
   }
 }
 
 void AddonState::Shutdown() {
+  ExitGuard::Renew();
   completions_->Close();
   for (const std::shared_ptr<InFlight>& run : in_flight_) (void)run->Stop();
   in_flight_.clear();
