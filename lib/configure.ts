@@ -24,8 +24,8 @@ export interface LogRecord {
 export interface ConfigureOptions {
   onnxruntime?: {
     /**
-     * The least severe records of ONNX Runtime's log. Default: 'error', because a failed call is
-     * an error of its own and needs no warning beside it.
+     * The least severe records of ONNX Runtime's log. Default: 'error' where a `logger` takes them,
+     * else 'fatal', because a failed call is an error of its own and needs no line on stderr.
      */
     logLevel?: LogLevel;
     /**
@@ -98,7 +98,7 @@ export function configure(options: ConfigureOptions): void {
     const level = oneOf(onnx['logLevel'], 'onnxruntime.logLevel', logLevels);
     const telemetry = onnx['telemetry'];
     native.onnxruntime = {
-      logSeverity: level === undefined ? undefined : logLevels.indexOf(level),
+      logSeverity: severityOf(level, typeof logger === 'function'),
       telemetry:
         telemetry === undefined ? undefined : boolean(telemetry, 'onnxruntime.telemetry', false),
       logger: typeof logger === 'function',
@@ -148,6 +148,11 @@ function globalThreadPools(
     affinity: resolveAffinity(pools['affinity'], `${subject}.affinity`),
     denormalAsZero: boolean(pools['denormalAsZero'], `${subject}.denormalAsZero`, false),
   };
+}
+
+function severityOf(level: LogLevel | undefined, hasLogger: boolean): number | undefined {
+  if (level !== undefined) return logLevels.indexOf(level);
+  return hasLogger ? logLevels.indexOf('error') : undefined;
 }
 
 /** What the addon calls with everything that was written since it last did. */

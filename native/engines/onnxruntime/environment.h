@@ -12,7 +12,7 @@ namespace tenon::onnxruntime {
 
 // EnvironmentOptions with everything decided.
 struct ProcessSettings {
-  int log_severity = 3;
+  int log_severity = 4;
   bool telemetry = false;
   std::optional<ThreadPools> global_pools;
   LogSink* log_sink = nullptr;
