@@ -260,9 +260,9 @@ export class Tensor<D extends DType = DType> {
   }
 
   /**
-   * Lets the elements go. Memory of Tenon's own (`Tensor.alloc`, outputs) is freed at once, or
-   * when the last run that reads it has ended, and typed arrays over it become empty; a caller's
-   * own array is only forgotten. Every later use throws ERR_TENON_DISPOSED; disposing twice is
+   * Lets the elements go: typed arrays over memory of Tenon's own (`Tensor.alloc`, outputs) become
+   * empty at once, and the memory is freed in the next turn of the event loop, or when the last
+   * run that reads it has ended; a caller's own array is only forgotten. Every later use throws ERR_TENON_DISPOSED; disposing twice is
    * nothing.
    */
   dispose(): void {
