@@ -1,6 +1,7 @@
 #include "runtime/exit_guard.h"
 
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -15,14 +16,22 @@
 namespace tenon {
 namespace {
 
-std::atomic<int> busy{0};
+// Tasks under way; kExiting is added once the process exits.
+std::atomic<int64_t> busy{0};
+constexpr int64_t kExiting = int64_t{1} << 32;
 
 #ifdef TENON_HAS_ON_EXIT
 
 void EndIfBusy(int status, void*) {
-  if (busy.load() == 0) return;
+  // From here on no lane begins a task, see Busy.
+  if ((busy.fetch_or(kExiting) & (kExiting - 1)) == 0) return;
   std::fflush(nullptr);
   _exit(status);
+}
+
+// The engines are about to destroy what a task needs.
+[[noreturn]] void WaitForTheEnd() {
+  for (;;) pause();
 }
 
 void Install() { on_exit(EndIfBusy, nullptr); }
@@ -32,6 +41,8 @@ void Install() { on_exit(EndIfBusy, nullptr); }
 // Windows ends all other threads before it runs exit handlers of libraries.
 void Install() {}
 
+void WaitForTheEnd() {}
+
 #else
 
 // Without the exit status the process cannot be ended here, so calls that were
@@ -40,7 +51,12 @@ constexpr int kWaits = 500;
 constexpr timespec kWait = {0, 10'000'000};
 
 void WaitWhileBusy() {
-  for (int i = 0; i < kWaits && busy.load() > 0; ++i) nanosleep(&kWait, nullptr);
+  if ((busy.fetch_or(kExiting) & kExiting) != 0) return;  // has waited already
+  for (int i = 0; i < kWaits && (busy.load() & (kExiting - 1)) > 0; ++i) nanosleep(&kWait, nullptr);
+}
+
+[[noreturn]] void WaitForTheEnd() {
+  for (;;) nanosleep(&kWait, nullptr);
 }
 
 void Install() { std::atexit(WaitWhileBusy); }
@@ -49,7 +65,11 @@ void Install() { std::atexit(WaitWhileBusy); }
 
 }  // namespace
 
-ExitGuard::Busy::Busy() { busy.fetch_add(1); }
+ExitGuard::Busy::Busy() {
+  if ((busy.fetch_add(1) & kExiting) == 0) return;
+  busy.fetch_sub(1);
+  WaitForTheEnd();
+}
 
 ExitGuard::Busy::~Busy() {
   // After the first task: the engine it opened has added its own handlers by now.
@@ -57,5 +77,7 @@ ExitGuard::Busy::~Busy() {
   std::call_once(installed, Install);
   busy.fetch_sub(1);
 }
+
+void ExitGuard::Renew() { Install(); }
 
 }  // namespace tenon

@@ -8,9 +8,9 @@ namespace tenon {
 // destroys the static objects of the engines' libraries while a lane may still
 // be inside one. ONNX Runtime and TensorFlow abort there. So where a lane is
 // busy when the process exits, the guard ends the process at once, with the
-// status it was to exit with and its streams flushed. It comes before the
-// engines' own clean-up, because exit handlers run last added first and it is
-// added after the libraries were opened.
+// status it was to exit with and its streams flushed; where none is, none begins
+// a task any more. It has to come before the engines' own clean-up, and exit
+// handlers run last added first: see Renew.
 class ExitGuard {
  public:
   // Around a task of a lane.
@@ -21,6 +21,11 @@ class ExitGuard {
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
   };
+
+  // To be called when an environment ends, or the process is about to exit: puts
+  // the guard before the clean-up of everything that the engines made until now.
+  // They make static objects in any load and any run.
+  static void Renew();
 };
 
 }  // namespace tenon

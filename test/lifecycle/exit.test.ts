@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { runScript } from '../helpers/child.js';
+import { runRepeatedly, runScript } from '../helpers/child.js';
 
 const engines = [
   ['onnxruntime', 'same.onnx', 'slow.onnx', '2_000_000n'],
@@ -120,5 +120,85 @@ describe('a process that uses both engines', () => {
       await running;
       controller.abort();`);
     expect({ code, signal }).toEqual({ code: 0, signal: null });
+  });
+});
+
+describe('process.exit(), twenty times', () => {
+  const exits = (code: number) => [{ code, signal: null, stdout: '', stderr: '' }];
+
+  it.each([
+    ['one lane of slow.onnx', 'slow.onnx', '2_000_000n', 1],
+    ['several lanes of slow.onnx', 'slow.onnx', '2_000_000n', 3],
+    ['one lane of tf_slow', 'tf_slow', '1000n', 1],
+    ['several lanes of tf_slow', 'tf_slow', '1000n', 3],
+  ])('in mid-run on %s', async (_what, slow, length, lanes) => {
+    const results = await runRepeatedly(`
+      const m = await load(model('${slow}'), { pool: { lanes: ${lanes} } });
+      for (let i = 0; i < ${lanes}; i++) m.run({ n: ${length} });
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 20));
+      process.exit(7);`);
+    expect(results).toEqual(exits(7));
+  });
+
+  it.each([
+    ['slow.onnx', '2_000_000n'],
+    ['tf_slow', '1000n'],
+  ])('in mid-run of a binding of %s', async (slow, length) => {
+    const results = await runRepeatedly(`
+      const m = await load(model('${slow}'), { inline: 'never' });
+      const n = Tensor.alloc('int64', []);
+      n.data[0] = 1n;
+      const binding = await m.bind({ n });
+      n.data[0] = ${length};
+      binding.run();
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 20));
+      process.exit(7);`);
+    expect(results).toEqual(exits(7));
+  });
+
+  it.each(['digits_cnn.onnx', 'digits_cnn_tf'])('between runs of %s', async (name) => {
+    const results = await runRepeatedly(`
+      const m = await load(model('${name}'), {
+        inline: 'never',
+        pool: { lanes: 2, maxQueue: 100_000 },
+      });
+      const [[input, { shape }]] = Object.entries(m.inputs);
+      const image = Tensor.alloc('float32', shape.map((size) => (size > 0 ? size : 1)));
+      await m.run({ [input]: image });
+      for (let i = 0; i < 500; i++) m.run({ [input]: image });
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 5));
+      process.exit(7);`);
+    expect(results).toEqual(exits(7));
+  });
+
+  it.each([
+    ['ONNX', 'digits_cnn.onnx', 40],
+    ['TensorFlow', 'digits_cnn_tf', 300],
+  ])('in mid-load of the first %s model', async (_engine, name, longest) => {
+    const results = await runRepeatedly(`
+      load(model('${name}'));
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * ${longest}));
+      process.exit(8);`);
+    expect(results).toEqual(exits(8));
+  });
+
+  it('in mid-load of both engines', async () => {
+    const results = await runRepeatedly(`
+      await load(model('same.onnx'));
+      load(model('digits_cnn_tf'));
+      load(model('digits_cnn.onnx'));
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 300));
+      process.exit(8);`);
+    expect(results).toEqual(exits(8));
+  });
+
+  it('in mid-run of the second engine', async () => {
+    const results = await runRepeatedly(`
+      await load(model('same.onnx'));
+      const m = await load(model('tf_slow'));
+      m.run({ n: 1000n });
+      await nextTurn();
+      process.exit(7);`);
+    expect(results).toEqual(exits(7));
   });
 });
