@@ -38,7 +38,7 @@ export interface RunOptions<
    * Which outputs to compute, by name; or where each goes: `'host'` memory (the default for names
    * alone), `'engine'` (it stays there as a tensor that can be fed but not read), or a tensor of
    * its dtype and shape, which is written in place and comes back. A run off the calling thread
-   * writes only into memory of Tenon's own (`Tensor.alloc`, an output). Default: all, to host
+   * writes only into memory of Tenon's own (`Tensor.alloc`, a large output). Default: all, to host
    * memory.
    */
   outputs?: readonly O[] | { readonly [name in O]?: OutputPlace };
