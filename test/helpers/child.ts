@@ -59,7 +59,10 @@ export async function runRepeatedly(
       const { stderr, ...rest } = await runScript(source, options);
       const result = {
         ...rest,
-        stderr: stderr.replace(/^(WARNING: All log|[IW]\d{4} ).*\n/gm, ''),
+        stderr: stderr.replace(
+          /^(WARNING: All log|[IW]\d{4} |.*terminate flag being set).*\n/gm,
+          '',
+        ),
       };
       results.set(JSON.stringify(result), result);
     }

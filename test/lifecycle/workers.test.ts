@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { runScript } from '../helpers/child.js';
+import { runRepeatedly, runScript } from '../helpers/child.js';
 
 const ended = { code: 0, signal: null };
 
@@ -166,5 +166,69 @@ describe('worker threads', () => {
       console.log(length, y.twice.size);`,
     );
     expect({ code, signal, stdout }).toEqual({ ...ended, stdout: '100000 1\n' });
+  });
+});
+
+describe.each([
+  ['onnxruntime', 'slow.onnx', '2_000_000n', 'same.onnx'],
+  ['tensorflow', 'tf_slow', '1000n', 'half_plus_two'],
+])('a worker in mid-run of %s, twenty times', (_engine, slow, length, quick) => {
+  const start = `const m = await load(model('${slow}'), { pool: { lanes: 2 } });
+    m.run({ n: ${length} });
+    m.run({ n: ${length} });
+    await nextTurn();`;
+  const result = (code: number, stdout = '') => [{ code, signal: null, stdout, stderr: '' }];
+  const idle = `parentPort.postMessage('running');`;
+  // The addon is loaded by the worker alone, until it has ended.
+  const goOn = `const again = await load(model('${quick}'));
+    console.log(Object.values(await again.run({ x: [1] }))[0].size);
+    process.exit(0);`;
+
+  it('is terminated', async () => {
+    const results = await runRepeatedly(
+      `const worker = startWorker();
+      await once(worker, 'message');
+      console.log(await worker.terminate());
+      ${goOn}`,
+      { workerSource: `${start} ${idle}` },
+    );
+    expect(results).toEqual(result(0, '1\n1\n'));
+  });
+
+  it('calls process.exit()', async () => {
+    const results = await runRepeatedly(
+      `console.log((await once(startWorker(), 'exit'))[0]);
+      ${goOn}`,
+      { workerSource: `${start} process.exit(4);` },
+    );
+    expect(results).toEqual(result(0, '4\n1\n'));
+  });
+
+  it('throws', async () => {
+    const results = await runRepeatedly(
+      `console.log((await once(startWorker(), 'error'))[0].message);
+      ${goOn}`,
+      { workerSource: `${start} throw new Error('in the worker');` },
+    );
+    expect(results).toEqual(result(0, 'in the worker\n1\n'));
+  });
+
+  it('is left by the main thread, which calls process.exit()', async () => {
+    const results = await runRepeatedly(
+      `await once(startWorker(), 'message');
+      process.exit(6);`,
+      { workerSource: `${start} ${idle}` },
+    );
+    expect(results).toEqual(result(6));
+  });
+
+  it('is left by the main thread, which ends by itself', async () => {
+    const results = await runRepeatedly(
+      `const worker = startWorker();
+      await once(worker, 'message');
+      worker.unref();`,
+      { workerSource: `${start} ${idle}` },
+    );
+    expect(results).toEqual(result(0));
   });
 });
