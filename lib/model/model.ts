@@ -106,7 +106,10 @@ export interface ModelStats {
   readonly queueMicros: TimeSummary;
   /** Calls of the engine that went well. */
   readonly runMicros: TimeSummary;
-  /** Bytes of feeds copied on their way to the engine, and passed by pointer. */
+  /**
+   * Bytes of feeds copied on their way to the engine, with what the engine's layer copies between
+   * host buffers besides (outputs it writes into given tensors), and of feeds passed by pointer.
+   */
   readonly feedBytesCopied: number;
   readonly feedBytesPassed: number;
   /** Bytes of outputs likewise; those written into a given tensor count as neither. */

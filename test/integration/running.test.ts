@@ -592,7 +592,10 @@ describe.each([
       state = outputs['new_state'];
     }
     const { feedBytesCopied, outputBytesCopied, runs } = model.stats();
-    expect([runs, feedBytesCopied, outputBytesCopied]).toEqual([steps, 0, 0]);
+    // TensorFlow takes feeds of a few bytes as copies and cannot write into given memory; the
+    // state's own 16 bytes a step are not among them, but for the first, which comes from outside.
+    const copied = engine === 'tensorflow' ? steps * (x.byteLength + y.byteLength) + 16 : 0;
+    expect([runs, feedBytesCopied, outputBytesCopied]).toEqual([steps, copied, 0]);
   });
 
   it('is what a caller would have carried', async () => {

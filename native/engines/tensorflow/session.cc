@@ -347,6 +347,10 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
   const Signature& signature = info_.signatures[request.signature];
   std::vector<TF_Output> inputs;
   std::vector<TF_Tensor*> input_values;
+  const auto note_copy = [&request](size_t byte_length) {
+    if (request.copied_bytes == nullptr) return;
+    request.copied_bytes->fetch_add(byte_length, std::memory_order_relaxed);
+  };
   std::vector<const TensorFlowEngineTensor*> kept_feeds;
   inputs.reserve(request.inputs.size());
   input_values.reserve(request.inputs.size());
@@ -365,6 +369,7 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
     auto feed = ToTensorFlow(api_, tensor, pass ? FeedMemory::kPassed : FeedMemory::kCopied,
                              signature.inputs[input].name);
     if (!feed.ok()) return feed.status();
+    if (!feed->passed) note_copy(tensor.byte_length);
     input_values.push_back(feed->tensor.get());
     feeds->push_back(std::move(*feed));
   }
@@ -398,8 +403,10 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
         request.targets.empty() ? OutputTarget::Kind::kHost : request.targets[i].kind;
     switch (target) {
       case OutputTarget::Kind::kHost: {
+        const void* const memory = api_.TF_TensorData(results[i].get());
         auto tensor = FromTensorFlow(api_, std::move(results[i]), spec.dtype, spec.name);
         if (!tensor.ok()) return tensor.status();
+        if (tensor->data != memory) note_copy(tensor->byte_length);
         values[i] = Value::Of(std::move(*tensor));
         break;
       }
@@ -413,6 +420,7 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
       }
       case OutputTarget::Kind::kInto: {
         CopyInto(api_, results[i].get(), request.targets[i].into);
+        note_copy(request.targets[i].into.byte_length);
         results[i].reset();
         values[i] = Value::Of(request.targets[i].into);
         break;
