@@ -106,8 +106,8 @@ struct ThreadPools {
 // Process-wide settings. What is not set here is nobody's wish: it becomes the
 // default, and what has been fixed already stays.
 struct EnvironmentOptions {
-  std::optional<int> log_severity;  // OrtLoggingLevel: 0 verbose … 4 fatal; default 4
-  std::optional<bool> telemetry;    // default false: 1.29 and later would collect
+  std::optional<int> log_severity;          // OrtLoggingLevel: 0 verbose … 4 fatal; default 4
+  std::optional<bool> telemetry;            // default false: 1.29 and later would collect
   std::optional<ThreadPools> global_pools;  // default: none
   // Where the engine's log goes instead of stderr. Must live as long as the process.
   std::optional<LogSink*> log_sink;
