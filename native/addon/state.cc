@@ -38,8 +38,11 @@ AddonState::AddonState(Napi::Env env) : env_(env) {
   const Napi::Value on = process.As<Napi::Object>().Get("on");
   if (!on.IsFunction()) return;
   on.As<Napi::Function>().Call(
-      process, {Napi::String::New(env, "exit"),
-                Napi::Function::New(env, [](const Napi::CallbackInfo&) { ExitGuard::Renew(); })});
+      process,
+      {Napi::String::New(env, "exit"), Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+         AddonState::Of(info.Env()).StopRuns();
+         ExitGuard::Renew();
+       })});
 }
 
 Executor& AddonState::Background() {
@@ -76,11 +79,15 @@ void AddonState::DeliverAll() {
   }
 }
 
+void AddonState::StopRuns() {
+  for (const std::shared_ptr<InFlight>& run : in_flight_) (void)run->Stop();
+  in_flight_.clear();
+}
+
 void AddonState::Shutdown() {
   ExitGuard::Renew();
   completions_->Close();
-  for (const std::shared_ptr<InFlight>& run : in_flight_) (void)run->Stop();
-  in_flight_.clear();
+  StopRuns();
 }
 
 PendingPromise::PendingPromise(Napi::Env env)

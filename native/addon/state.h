@@ -68,7 +68,9 @@ class AddonState {
  private:
   static void OnWake(napi_env env, napi_value, void* context, void*);
   void DeliverAll();
-  // Called when the environment ends.
+  // The environment or the process ends: what waits never runs, what runs is
+  // told to stop.
+  void StopRuns();
   void Shutdown();
 
   Napi::Env env_;

@@ -1,10 +1,12 @@
 #include "runtime/exit_guard.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <thread>
 
 #if defined(__linux__) && defined(__GLIBC__)
 #include <unistd.h>
@@ -19,6 +21,9 @@ namespace {
 // Tasks under way; kExiting is added once the process exits.
 std::atomic<int64_t> busy{0};
 constexpr int64_t kExiting = int64_t{1} << 32;
+
+constexpr int kMoments = 20;
+constexpr std::chrono::milliseconds kMoment{5};
 
 #ifdef TENON_HAS_ON_EXIT
 
@@ -78,6 +83,13 @@ ExitGuard::Busy::~Busy() {
   busy.fetch_sub(1);
 }
 
-void ExitGuard::Renew() { Install(); }
+void ExitGuard::Renew() {
+  // A first run makes static objects of the engine, which would go before the
+  // guard if they came after it: it gets a moment to have made them.
+  for (int i = 0; i < kMoments && (busy.load() & (kExiting - 1)) > 0; ++i) {
+    std::this_thread::sleep_for(kMoment);
+  }
+  Install();
+}
 
 }  // namespace tenon
