@@ -1,6 +1,6 @@
 // Runs ONNX's own backend cases, those inside the `onnx` wheel, through Tenon
 // and ONNX Runtime, and prints what passed, failed, and is unsupported by the
-// engine, with the reasons. Needs dist/ and the addon (`npm run build`).
+// engine, with the reasons. Needs dist/ and the addon (`npm run compile`).
 //
 //   node scripts/onnx-backend-cases.mjs [--data <folder>] [--filter <text>] [--json]
 //
@@ -14,7 +14,7 @@ import { root } from './run-command.mjs';
 
 const options = readOptions();
 if (!existsSync(path.join(root, 'dist/index.js'))) {
-  giveUp('expected dist/index.js; run "npm run build" first');
+  giveUp('expected dist/index.js; run "npm run compile" first');
 }
 const { listCases, runCase } = await import('./onnx-backend/run.mjs');
 

@@ -5,7 +5,7 @@
 //
 //   node scripts/run-export-recipes.mjs --python <python> [words of a heading]
 //
-// Needs the addon and dist/ (`npm run build`), and in that Python the packages
+// Needs the addon and dist/ (`npm run compile`), and in that Python the packages
 // the page names. TensorFlow's library is taken from there too.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -21,7 +21,7 @@ is written by \`npm run bench -- --report\` from the results of a run; the quest
 [bench/](../bench), one each.
 
 \`\`\`sh
-npm run build                       # once: the package itself
+npm run compile                       # once: the package itself
 npm run bench                       # every question
 npm run bench -- tiny-sync vision   # some
 npm run bench -- --compare old.json # saved results (--json old.json) beside these

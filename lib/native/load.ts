@@ -53,7 +53,7 @@ function loadAddon(): NativeAddon {
     throw new TenonError(
       'ERR_TENON_ADDON_NOT_FOUND',
       `expected an addon of version ${version}, received version ${loaded.version} in ${root}: ` +
-        'rebuild it with "npm run build", or reinstall the package',
+        'rebuild it with "npm run compile", or reinstall the package',
     );
   }
   loaded.setErrorConstructor(TenonError);
