@@ -1,0 +1,53 @@
+/**
+ * The contract of whatever runs a model: a native session, a pool of sessions, a batcher. Each is a
+ * Runner over another; only the model facade (lib/model) puts them together.
+ */
+import type { NativeOutputs, NativeTarget, NativeValueIn } from './native/types.js';
+
+/** One call: names are indices, and what a caller gave has been checked against the model. */
+export interface RunRequest {
+  /** Index of the signature. */
+  readonly signature: number;
+  /** Which inputs are fed: indices into the signature's inputs. */
+  readonly inputs: readonly number[];
+  /** One for each of `inputs`. */
+  readonly feeds: readonly NativeValueIn[];
+  /** Which outputs to compute, by index, in this order. */
+  readonly outputs: readonly number[];
+  /** Where each goes; undefined: all to host memory of their own. */
+  readonly targets: readonly NativeTarget[] | undefined;
+}
+
+export interface RunnerOptions {
+  /** By which `cancel` finds the run while it is under way; 0 for one that nobody cancels. */
+  readonly ticket: number;
+  /** Higher goes first, equal ones in order. */
+  readonly priority: number;
+  /** The caller leaves its buffers alone until the run has ended, so they need no copy. */
+  readonly borrow: boolean;
+}
+
+/** How much a runner has to do, at one moment. */
+export interface RunnerLoad {
+  /** Runs it can have under way at once. */
+  readonly lanes: number;
+  /** Lanes that run, abandoned runs included. */
+  readonly busy: number;
+  /** Runs that wait for a lane. */
+  readonly waiting: number;
+}
+
+export interface Runner {
+  /**
+   * The outputs at once where the run happened on the calling thread, a promise of them otherwise.
+   * Throws or rejects with a TenonError.
+   */
+  run(request: RunRequest, options: RunnerOptions): NativeOutputs | Promise<NativeOutputs>;
+  /** Asks a run to stop; one that waits leaves its queue, and rejects with ERR_TENON_ABORTED. */
+  cancel(ticket: number): void;
+  load(): RunnerLoad;
+  /** Lets accepted runs end; resolves when everything is given back. */
+  close(): Promise<void>;
+  /** Stops accepted runs, then as `close`. */
+  destroy(): Promise<void>;
+}
