@@ -5,24 +5,21 @@ import { bind } from './harness/features.mjs';
 import { timeAwaited, timeSync } from './harness/timing.mjs';
 import { halfPlusTwo } from './models/index.mjs';
 
-/** A ConfigProto whose inter_op_parallelism_threads (field 5) is -1. */
-const onCallingThread = Uint8Array.of(0x28, ...new Array(9).fill(0xff), 0x01);
-
-async function tenonModel(config = new Uint8Array()) {
+async function tenonModel() {
   tensorflowLibrary();
-  const loaded = await load(halfPlusTwo, {
-    threads: { intraOp: 1, interOp: 1 },
-    tensorflow: { config },
-  });
-  return { loaded, feeds: { x: new Tensor('float32', Float32Array.of(3), [1]) } };
+  const loaded = await load(halfPlusTwo, { threads: { intraOp: 1, interOp: 1 } });
+  const x = Tensor.alloc('float32', [1]);
+  x.data[0] = 3;
+  return { loaded, feeds: { x } };
 }
 
 /** @type {import('./harness/questions.mjs').Question} */
 export default {
   title: 'Calls of a tiny TensorFlow graph',
   asks:
-    'What does Tenon add to TF_SessionRun? half_plus_two, y = x / 2 + 2, one thread. TensorFlow hands each run to a thread of its own, unless its number of inter-op ' +
-    'threads is negative. There is no ' +
+    'What does Tenon add to TF_SessionRun? half_plus_two, y = x / 2 + 2, one thread. TensorFlow ' +
+    'hands each run to a thread of its own, unless it is told to run on the calling thread, which ' +
+    'Tenon does where it measures that to be faster: hence two floors. There is no ' +
     'onnxruntime-node here; tfjs-node does not install on current versions of Node.',
   calls: { caption: 'Time of one call', unit: 'µs' },
   contenders: [
@@ -48,13 +45,6 @@ export default {
       },
     },
     {
-      name: 'tenon: model.runSync, on the calling thread',
-      async open() {
-        const { loaded, feeds } = await tenonModel(onCallingThread);
-        return { block: timeSync(() => loaded.runSync(feeds)) };
-      },
-    },
-    {
       name: 'tenon: binding.runSync',
       async open() {
         const { loaded, feeds } = await tenonModel();
@@ -73,9 +63,10 @@ export default {
   ratios: [
     { of: 'tenon: model.runSync', to: 'C: TF_SessionRun', target: { atMost: 1.2 } },
     {
-      of: 'tenon: model.runSync, on the calling thread',
+      of: 'tenon: model.runSync',
       to: 'C: TF_SessionRun, on the calling thread',
+      target: { atMost: 1.2 },
     },
-    { of: 'tenon: binding.runSync', to: 'C: TF_SessionRun' },
+    { of: 'tenon: binding.runSync', to: 'C: TF_SessionRun, on the calling thread' },
   ],
 };

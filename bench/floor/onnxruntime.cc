@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -17,29 +16,14 @@ constexpr OrtElementType kInt64 = 7;
 // Token ids have to lie below the vocabulary's size.
 constexpr int64_t kIdLimit = 100;
 
-// An OrtIoBinding, and the functions the addon's own table has no need of, by
-// their slots. All are older than the oldest supported release.
-struct IoBinding;
-struct IoBindingApi {
-  OrtStatus*(TENON_ORT_CALL* RunWithBinding)(OrtSession*, const OrtRunOptions*, const IoBinding*);
-  OrtStatus*(TENON_ORT_CALL* CreateIoBinding)(OrtSession*, IoBinding**);
-  void(TENON_ORT_CALL* ReleaseIoBinding)(IoBinding*);
-  OrtStatus*(TENON_ORT_CALL* BindInput)(IoBinding*, const char* name, const OrtValue*);
-  OrtStatus*(TENON_ORT_CALL* BindOutput)(IoBinding*, const char* name, const OrtValue*);
-};
-constexpr size_t kRunWithBindingSlot = 133;
-
 class OnnxModel : public Model {
  public:
   explicit OnnxModel(const OnnxOptions& options) {
     auto loaded = Library::Load(options.library);
     if (!loaded.ok()) throw std::runtime_error(loaded.status().message());
     library_ = *loaded;
-    const Status made = library_->CreateEnvironment({});
+    const Status made = library_->CreateEnvironment();
     if (!made.ok()) throw std::runtime_error(made.message());
-    const void* table = library_->base()->GetApi(kOldestMinor);
-    std::memcpy(&binding_api_, static_cast<void* const*>(table) + kRunWithBindingSlot,
-                sizeof binding_api_);
 
     OrtSessionOptions* session_options = nullptr;
     Check(api().CreateSessionOptions(&session_options));
@@ -57,7 +41,6 @@ class OnnxModel : public Model {
   std::unique_ptr<Call> Prepare(std::string_view mode) override;
 
   const Api& api() const { return library_->api(); }
-  const IoBindingApi& binding_api() const { return binding_api_; }
   OrtSession* session() const { return session_; }
   const std::vector<const char*>& input_names() const { return input_names_; }
   const std::vector<const char*>& output_names() const { return output_names_; }
@@ -143,7 +126,6 @@ class OnnxModel : public Model {
   }
 
   std::shared_ptr<Library> library_;
-  IoBindingApi binding_api_{};
   OrtSession* session_ = nullptr;
   std::vector<const char*> input_names_;
   std::vector<const char*> output_names_;
@@ -199,7 +181,7 @@ class PreallocatedCall : public OnnxCall {
 class BoundCall : public PreallocatedCall {
  public:
   explicit BoundCall(const OnnxModel& model) : PreallocatedCall(model) {
-    const IoBindingApi& api = model.binding_api();
+    const Api& api = model.api();
     model.Check(api.CreateIoBinding(model.session(), &binding_));
     for (size_t i = 0; i < inputs_.size(); ++i) {
       model.Check(api.BindInput(binding_, model.input_names()[i], inputs_[i]));
@@ -208,14 +190,14 @@ class BoundCall : public PreallocatedCall {
       model.Check(api.BindOutput(binding_, model.output_names()[i], outputs_[i]));
     }
   }
-  ~BoundCall() override { model_.binding_api().ReleaseIoBinding(binding_); }
+  ~BoundCall() override { model_.api().ReleaseIoBinding(binding_); }
 
   void Run() override {
-    model_.Check(model_.binding_api().RunWithBinding(model_.session(), nullptr, binding_));
+    model_.Check(model_.api().RunWithBinding(model_.session(), nullptr, binding_));
   }
 
  private:
-  IoBinding* binding_ = nullptr;
+  OrtIoBinding* binding_ = nullptr;
 };
 
 std::unique_ptr<Call> OnnxModel::Prepare(std::string_view mode) {

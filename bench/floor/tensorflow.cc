@@ -23,7 +23,9 @@ class TensorFlowModel : public Model {
     SessionOptions threads;
     threads.intra_op_threads = options.intra_op_threads;
     threads.inter_op_threads = options.inter_op_threads;
-    const std::string config = SerializeConfig(threads);
+    std::string config;
+    const Status made = MakeConfig(threads, &config);
+    if (!made.ok()) throw std::runtime_error(made.message());
     TF_SessionOptions* session_options = api().TF_NewSessionOptions();
     api().TF_SetConfig(session_options, config.data(), config.size(), status_);
     Check(status_);
