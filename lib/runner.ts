@@ -2,7 +2,21 @@
  * The contract of whatever runs a model: a native session, a pool of sessions, a batcher. Each is a
  * Runner over another; only the model facade (lib/model) puts them together.
  */
-import type { NativeOutputs, NativeTarget, NativeValueIn } from './native/types.js';
+import type {
+  NativeBatchLayout,
+  NativeBatchOutputs,
+  NativeOutputs,
+  NativeTarget,
+  NativeTensorIn,
+  NativeValueIn,
+} from './native/types.js';
+
+export type { NativeBatchLayout as BatchLayout } from './native/types.js';
+export type { NativeBatchOutputs as BatchOutputs } from './native/types.js';
+export type { NativeOutputs as RunOutputs } from './native/types.js';
+export type { NativeTensorIn as RunTensor } from './native/types.js';
+export type { NativeTensorOut as RunTensorOut } from './native/types.js';
+export type { NativeValueIn as RunFeed } from './native/types.js';
 
 /** One call: names are indices, and what a caller gave has been checked against the model. */
 export interface RunRequest {
@@ -18,6 +32,17 @@ export interface RunRequest {
   readonly targets: readonly NativeTarget[] | undefined;
 }
 
+/** Several calls that ask for the same, as one call of the engine. Outputs go to host memory. */
+export interface BatchRequest {
+  readonly signature: number;
+  readonly inputs: readonly number[];
+  /** For each member the tensors of `inputs`; dimension 0 is rows. */
+  readonly members: readonly (readonly NativeTensorIn[])[];
+  readonly outputs: readonly number[];
+  readonly layout: NativeBatchLayout;
+}
+
+/** A runner reads these during the call only. */
 export interface RunnerOptions {
   /** By which `cancel` finds the run while it is under way; 0 for one that nobody cancels. */
   readonly ticket: number;
@@ -25,6 +50,13 @@ export interface RunnerOptions {
   readonly priority: number;
   /** The caller leaves its buffers alone until the run has ended, so they need no copy. */
   readonly borrow: boolean;
+  /**
+   * When the caller stops waiting, in milliseconds of `performance.now()`; 0: never. Whoever set it
+   * cancels then; a runner may use it to refuse what would come too late.
+   */
+  readonly deadline: number;
+  /** Whose run it is, where lanes are to be shared fairly between callers. */
+  readonly caller: string | undefined;
 }
 
 /** How much a runner has to do, at one moment. */
@@ -43,6 +75,11 @@ export interface Runner {
    * Throws or rejects with a TenonError.
    */
   run(request: RunRequest, options: RunnerOptions): NativeOutputs | Promise<NativeOutputs>;
+  /**
+   * Several requests as one. Memory of the members follows the rules of `run`; `cancel` finds the
+   * batch by its ticket.
+   */
+  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<NativeBatchOutputs>;
   /** Asks a run to stop; one that waits leaves its queue, and rejects with ERR_TENON_ABORTED. */
   cancel(ticket: number): void;
   load(): RunnerLoad;

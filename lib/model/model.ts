@@ -2,8 +2,10 @@ import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { EngineName, NativeHistogram, NativeOutputs, NativeSession } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
+import type { Runner } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Binding, createBinding } from './binding.js';
+import { NativeRunner } from './native-runner.js';
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
   listed,
@@ -163,6 +165,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   /** Providers that were asked for and left out, see `allowProviderFallback` of `load`. */
   readonly providerFallbacks: readonly ProviderFallback[];
 
+  /** What runs go through; calls that a runner has no part in go to the session itself. */
+  readonly #runner: Runner;
   readonly #session: NativeSession;
   readonly #setup: ModelSetup;
   readonly #plans: ReadonlyMap<string, Plan>;
@@ -176,6 +180,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     if (key !== constructing) throw new TypeError('a Model is made by load()');
     const { info } = session;
     this.engine = engine;
+    this.#runner = new NativeRunner(session);
     this.#session = session;
     this.#setup = setup;
     this.#plans = new Map(
@@ -238,19 +243,18 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       borrow = boolean(given['borrow'], 'borrow', false);
     }
     const request = this.#request(feeds, given);
-    const { plan, inputs, feeds: values, outputs, targets } = request;
     const ticket = this.#nextTicket();
-    const started = this.#session.run(
-      plan.index,
-      inputs,
-      values,
-      outputs,
-      targets,
+    const deadline = stop.timeoutMs === 0 ? 0 : performance.now() + stop.timeoutMs;
+    const started = this.#runner.run(request, {
       ticket,
       priority,
       borrow,
-    );
-    const results = isPromise(started) ? await this.#track(started, ticket, stop) : started;
+      deadline,
+      caller: undefined,
+    });
+    const results = isPromise(started)
+      ? await this.#track(started, this.#runner, ticket, stop)
+      : started;
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
@@ -269,8 +273,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
         ? noOptions
         : checkOptions(options, 'runSync', ['signature', 'outputs']);
     const request = this.#request(feeds, given);
-    const { plan, inputs, feeds: values, outputs, targets } = request;
-    const results = this.#session.runSync(plan.index, inputs, values, outputs, targets);
+    const { signature, inputs, feeds: values, outputs, targets } = request;
+    const results = this.#session.runSync(signature, inputs, values, outputs, targets);
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
@@ -289,11 +293,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     options?: BindOptions<T, S>,
   ): Promise<Binding<T[S]['outputs']>> {
     const given = checkOptions(options, 'bind', ['signature', 'outputs']);
-    const places = checkOptions(given['outputs'], 'outputs', [
-      ...this.#plan(string(given['signature'], 'signature')).outputNames,
-    ]);
+    const plan = this.#plan(string(given['signature'], 'signature'));
+    const places = checkOptions(given['outputs'], 'outputs', plan.outputNames);
     const request = this.#request(feeds, { signature: given['signature'] });
-    const { plan, outputNames } = request;
+    const { outputNames } = plan;
     const specOf = (name: string): ValueSpec =>
       (plan.outputs.get(name) as { spec: ValueSpec }).spec;
     const missing = outputNames.filter((name) => places[name] === undefined);
@@ -331,7 +334,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
           : checkStop(checkOptions(runOptions, 'run', ['signal', 'timeoutMs']));
       const ticket = this.#nextTicket();
       const started = native.run(ticket);
-      if (started !== undefined) await this.#track(started, ticket, stop);
+      if (started !== undefined) await this.#track(started, this.#session, ticket, stop);
     });
   }
 
@@ -365,7 +368,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
    * ERR_TENON_MODEL_CLOSED from the moment of the call. Closing again waits for the same end.
    */
   close(): Promise<void> {
-    this.#closed ??= this.#session.close();
+    this.#closed ??= this.#runner.close();
     return this.#closed;
   }
 
@@ -376,10 +379,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   destroy(
     reason: unknown = new TenonError('ERR_TENON_ABORTED', 'the model was destroyed'),
   ): Promise<void> {
-    if (this.#closed === undefined) {
-      this.#closed = this.#session.close();
-      this.#session.cancelAll();
-    }
+    const destroyed = this.#runner.destroy();
+    this.#closed ??= destroyed;
     this.#pending.stopAll(reason);
     return this.#closed;
   }
@@ -394,9 +395,14 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     return this.#lastTicket;
   }
 
-  async #track<R>(started: Promise<R>, ticket: number, stop: StopOptions): Promise<R> {
+  async #track<R>(
+    started: Promise<R>,
+    runner: Pick<Runner, 'cancel'>,
+    ticket: number,
+    stop: StopOptions,
+  ): Promise<R> {
     try {
-      return await this.#pending.track(started, () => this.#session.cancel(ticket), stop, 'run');
+      return await this.#pending.track(started, () => runner.cancel(ticket), stop, 'run');
     } catch (error) {
       // Made on the way back from a lane, it knows nothing of its caller; here it does.
       if (error instanceof TenonError) Error.captureStackTrace(error);

@@ -7,6 +7,7 @@ import type {
   NativeTensorIn,
   NativeValueIn,
 } from '../native/types.js';
+import type { RunRequest } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import { feedToNative, isBareFeed, tensorToNative } from './feeds.js';
 import { valueFromNative } from './outputs.js';
@@ -28,15 +29,11 @@ export interface Plan {
 /** Where an output goes: host memory, nowhere (it stays in the engine), or a given tensor. */
 export type OutputPlace = 'host' | 'engine' | Tensor;
 
-export interface Request {
-  readonly plan: Plan;
-  readonly inputs: readonly number[];
-  readonly feeds: readonly NativeValueIn[];
-  readonly outputs: readonly number[];
+/** What a runner takes, and what makes its answer the caller's. */
+export interface Request extends RunRequest {
   readonly outputNames: readonly string[];
   /** By the order of `outputs`; undefined where all go to host memory. */
   readonly places: readonly OutputPlace[] | undefined;
-  readonly targets: readonly NativeTarget[] | undefined;
 }
 
 export function planOf(
@@ -102,7 +99,7 @@ export function makeRequest(
   if (wanted === undefined) {
     const { allOutputs: outputs, outputNames } = plan;
     return {
-      plan,
+      signature: plan.index,
       inputs,
       feeds: values,
       outputs,
@@ -111,7 +108,7 @@ export function makeRequest(
       targets: undefined,
     };
   }
-  return { plan, inputs, feeds: values, ...selectOutputs(plan, wanted) };
+  return { signature: plan.index, inputs, feeds: values, ...selectOutputs(plan, wanted) };
 }
 
 function checkRequired(plan: Plan, named: Record<string, unknown>): void {

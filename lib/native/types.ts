@@ -62,6 +62,34 @@ export type NativeTarget = 0 | 1 | NativeTensorIn;
 /** An output, or a hole where it went into a tensor the caller has. */
 export type NativeOutputs = readonly (NativeValueOut | undefined)[];
 
+/** How members become one batch, and its outputs the members' again. */
+export interface NativeBatchLayout {
+  /** Rows of the whole batch, at least the members' sum; the rest repeats the last row. */
+  readonly rows: number;
+  /**
+   * For each input the batch's shape, dimension 0 being `rows`. A member may be shorter in the
+   * others …
+   */
+  readonly shapes: readonly (readonly number[])[];
+  /** … and is then filled up with this, for each input. */
+  readonly padValues: readonly number[];
+  /** Inputs nobody feeds that mark real elements with 1 and padding with 0. */
+  readonly masks: readonly (readonly [input: number, dtype: number, of: number, dim: number])[];
+  /**
+   * Outputs cut back to a member's own length: dimension `dim` of the output at that position to
+   * dimension `inputDim` of the input at position `of`.
+   */
+  readonly trims: readonly (readonly [
+    output: number,
+    dim: number,
+    of: number,
+    inputDim: number,
+  ])[];
+}
+
+/** One for each member of a batch, in order. */
+export type NativeBatchOutputs = readonly NativeOutputs[];
+
 export interface NativeHistogram {
   count: number;
   mean: number;
@@ -269,10 +297,23 @@ export interface NativeSession {
     outputs: readonly number[],
     targets: readonly NativeTarget[],
   ): NativeBinding;
+  /** Several requests as one call of the engine, gathered and scattered on the lane. */
+  runBatch(
+    signature: number,
+    inputs: readonly number[],
+    members: readonly (readonly NativeTensorIn[])[],
+    outputs: readonly number[],
+    layout: NativeBatchLayout,
+    ticket: number,
+    priority: number,
+    borrow: boolean,
+  ): Promise<NativeBatchOutputs>;
   /** Asks the run that was given this ticket (not 0) to stop; one that waits leaves the queue. */
   cancel(ticket: number): void;
   cancelAll(): void;
   stats(): NativeStats;
+  /** How much the model has to do, of all threads that share it; cheaper than `stats`. */
+  load(): readonly [lanes: number, busy: number, waiting: number];
   /** A number by which other threads of the process attach to the model while this session is open. */
   share(): number;
   /** Resolves when accepted runs have ended and this share of the engine's session is gone. */

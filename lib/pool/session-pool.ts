@@ -6,7 +6,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { describe, TenonError } from '../errors.js';
-import type { Runner, RunnerLoad, RunnerOptions, RunRequest } from '../runner.js';
+import type {
+  BatchOutputs,
+  BatchRequest,
+  Runner,
+  RunnerLoad,
+  RunnerOptions,
+  RunRequest,
+} from '../runner.js';
 
 /**
  * 'ready' takes runs; 'replacing' has failed repeatedly and its successor is being loaded; 'failed'
@@ -184,6 +191,12 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
     if (isPromise(started)) return this.#watch(place, runner, options.ticket, started);
     this.#succeeded(place, runner);
     return started;
+  }
+
+  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
+    const place = this.#choose();
+    const { runner } = place;
+    return this.#watch(place, runner, options.ticket, runner.runBatch(batch, options));
   }
 
   cancel(ticket: number): void {

@@ -93,7 +93,7 @@ Status CopyIndices(Value* feed, std::vector<BindingWrap::Refresh>* refreshes) {
   return {};
 }
 
-double Load(const std::atomic<uint64_t>& counter) {
+double Count(const std::atomic<uint64_t>& counter) {
   return static_cast<double>(counter.load(std::memory_order_relaxed));
 }
 
@@ -116,8 +116,8 @@ Napi::Function SessionWrap::Define(Napi::Env env) {
       {InstanceMethod("run", &SessionWrap::Run), InstanceMethod("runSync", &SessionWrap::RunSync),
        InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
        InstanceMethod("cancelAll", &SessionWrap::CancelAll),
-       InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("share", &SessionWrap::Share),
-       InstanceMethod("close", &SessionWrap::Close)});
+       InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("load", &SessionWrap::Load),
+       InstanceMethod("share", &SessionWrap::Share), InstanceMethod("close", &SessionWrap::Close)});
 }
 
 Napi::Object SessionWrap::New(Napi::Env env, std::shared_ptr<ModelHost> host) {
@@ -305,19 +305,29 @@ Napi::Value SessionWrap::Stats(const Napi::CallbackInfo& info) {
   const ModelHost::Stats& stats = host->stats();
   const Executor::Load load = host->executor().load();
   Napi::Object object = Napi::Object::New(env);
-  object.Set("runs", Load(stats.runs));
-  object.Set("inlineRuns", Load(stats.inline_runs));
-  object.Set("failedRuns", Load(stats.failed));
-  object.Set("cancelledRuns", Load(stats.cancelled));
+  object.Set("runs", Count(stats.runs));
+  object.Set("inlineRuns", Count(stats.inline_runs));
+  object.Set("failedRuns", Count(stats.failed));
+  object.Set("cancelledRuns", Count(stats.cancelled));
   object.Set("queuedRuns", static_cast<double>(load.waiting));
   object.Set("busyLanes", static_cast<double>(load.running));
   object.Set("queueMicros", WriteHistogram(env, stats.queue_time));
   object.Set("runMicros", WriteHistogram(env, stats.run_time));
-  object.Set("feedBytesCopied", Load(stats.feeds.copied));
-  object.Set("feedBytesPassed", Load(stats.feeds.passed));
-  object.Set("outputBytesCopied", Load(stats.outputs.copied));
-  object.Set("outputBytesPassed", Load(stats.outputs.passed));
+  object.Set("feedBytesCopied", Count(stats.feeds.copied));
+  object.Set("feedBytesPassed", Count(stats.feeds.passed));
+  object.Set("outputBytesCopied", Count(stats.outputs.copied));
+  object.Set("outputBytesPassed", Count(stats.outputs.passed));
   return object;
+}
+
+Napi::Value SessionWrap::Load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Executor::Load load = OpenHost(env)->executor().load();
+  Napi::Array numbers = Napi::Array::New(env, 3);
+  numbers.Set(uint32_t{0}, static_cast<double>(load.lanes));
+  numbers.Set(1, static_cast<double>(load.running));
+  numbers.Set(2, static_cast<double>(load.waiting));
+  return numbers;
 }
 
 Napi::Value SessionWrap::Share(const Napi::CallbackInfo& info) {

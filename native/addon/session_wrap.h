@@ -51,6 +51,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   void Cancel(const Napi::CallbackInfo& info);
   void CancelAll(const Napi::CallbackInfo& info);
   Napi::Value Stats(const Napi::CallbackInfo& info);
+  Napi::Value Load(const Napi::CallbackInfo& info);
   Napi::Value Share(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 

@@ -75,7 +75,7 @@ void Executor::Shutdown() {
 
 Executor::Load Executor::load() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return {queue_.size(), running_};
+  return {queue_.size(), running_, max_lanes_};
 }
 
 bool Executor::IsCurrentThread() const { return current_executor == this; }

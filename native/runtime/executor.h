@@ -48,6 +48,8 @@ class Executor {
   struct Load {
     size_t waiting;
     size_t running;
+    // How many can run at once.
+    size_t lanes;
   };
   Load load() const;
 

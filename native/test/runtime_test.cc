@@ -144,6 +144,7 @@ TEST("executor: lanes run side by side") {
   second.AwaitHeld();
   CHECK_EQ(ran.load(), 1);
   CHECK_EQ(executor.load().running, size_t{2});
+  CHECK_EQ(executor.load().lanes, size_t{2});
   second.Open();
   gate.Open();
 }

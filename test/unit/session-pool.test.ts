@@ -10,7 +10,14 @@ import {
   type SessionPoolOptions,
   type SessionReplacement,
 } from '../../lib/pool/session-pool.js';
-import type { Runner, RunnerLoad, RunnerOptions, RunRequest } from '../../lib/runner.js';
+import type {
+  BatchOutputs,
+  BatchRequest,
+  Runner,
+  RunnerLoad,
+  RunnerOptions,
+  RunRequest,
+} from '../../lib/runner.js';
 import { errorOf } from '../helpers/errors.js';
 
 const request: RunRequest = {
@@ -20,7 +27,13 @@ const request: RunRequest = {
   outputs: [],
   targets: undefined,
 };
-const nobody: RunnerOptions = { ticket: 0, priority: 0, borrow: false };
+const nobody: RunnerOptions = {
+  ticket: 0,
+  priority: 0,
+  borrow: false,
+  deadline: 0,
+  caller: undefined,
+};
 const outputs: NativeOutputs = [];
 
 interface Deferred {
@@ -31,6 +44,7 @@ interface Deferred {
 /** A session whose runs end when the test says so; `inline` ones end at once. */
 class FakeSession implements Runner {
   readonly runs: (Deferred & RunnerOptions)[] = [];
+  readonly batches: BatchRequest[] = [];
   readonly cancelled: number[] = [];
   calls = 0;
   waiting = 0;
@@ -65,6 +79,12 @@ class FakeSession implements Runner {
         },
       });
     });
+  }
+
+  async runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
+    this.batches.push(batch);
+    const one = await this.run({ ...batch, feeds: [], targets: undefined }, options);
+    return batch.members.map(() => one);
   }
 
   cancel(ticket: number): void {
@@ -208,13 +228,33 @@ describe('a pool', () => {
   it('passes options on, and finds the session of a ticket', async () => {
     const { pool, made } = await makePool(2);
     const [first, second] = made as [FakeSession, FakeSession];
-    void pool.run(request, { ticket: 7, priority: 3, borrow: true });
-    void pool.run(request, { ticket: 8, priority: 0, borrow: false });
+    void pool.run(request, { ...nobody, ticket: 7, priority: 3, borrow: true });
+    void pool.run(request, { ...nobody, ticket: 8 });
     expect(first.runs[0]).toMatchObject({ ticket: 7, priority: 3, borrow: true });
     pool.cancel(8);
     pool.cancel(7);
     pool.cancel(9);
     expect([first.cancelled, second.cancelled]).toEqual([[7], [8]]);
+  });
+
+  it('sends a batch where it sends a run', async () => {
+    const { pool, made } = await makePool(2);
+    const [first, second] = made as [FakeSession, FakeSession];
+    void pool.run(request, nobody);
+    const layout = { rows: 2, shapes: [], padValues: [], masks: [], trims: [] };
+    const batch: BatchRequest = {
+      signature: 0,
+      inputs: [],
+      members: [[], []],
+      outputs: [],
+      layout,
+    };
+    const ran = pool.runBatch(batch, { ...nobody, ticket: 9 });
+    expect([first.batches, second.batches]).toEqual([[], [batch]]);
+    pool.cancel(9);
+    expect(second.cancelled).toEqual([9]);
+    second.runs[0]?.resolve();
+    expect(await ran).toEqual([outputs, outputs]);
   });
 
   it('forgets a ticket when its run has ended', async () => {

@@ -1,0 +1,55 @@
+import type { NativeBatchOutputs, NativeOutputs, NativeSession } from '../native/types.js';
+import type { BatchRequest, Runner, RunnerLoad, RunnerOptions, RunRequest } from '../runner.js';
+
+/** One session of an engine, with its lanes. */
+export class NativeRunner implements Runner {
+  readonly #session: NativeSession;
+  #closed: Promise<void> | undefined;
+
+  constructor(session: NativeSession) {
+    this.#session = session;
+  }
+
+  run(
+    { signature, inputs, feeds, outputs, targets }: RunRequest,
+    { ticket, priority, borrow }: RunnerOptions,
+  ): NativeOutputs | Promise<NativeOutputs> {
+    return this.#session.run(signature, inputs, feeds, outputs, targets, ticket, priority, borrow);
+  }
+
+  runBatch(
+    { signature, inputs, members, outputs, layout }: BatchRequest,
+    { ticket, priority, borrow }: RunnerOptions,
+  ): Promise<NativeBatchOutputs> {
+    return this.#session.runBatch(
+      signature,
+      inputs,
+      members,
+      outputs,
+      layout,
+      ticket,
+      priority,
+      borrow,
+    );
+  }
+
+  cancel(ticket: number): void {
+    this.#session.cancel(ticket);
+  }
+
+  load(): RunnerLoad {
+    const [lanes, busy, waiting] = this.#session.load();
+    return { lanes, busy, waiting };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#session.close();
+    return this.#closed;
+  }
+
+  destroy(): Promise<void> {
+    const closed = this.close();
+    this.#session.cancelAll();
+    return closed;
+  }
+}
