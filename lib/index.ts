@@ -30,7 +30,7 @@ export {
   type SavedModelDescription,
 } from './inspect/index.js';
 export { load } from './model/load.js';
-export type { LoadOptions } from './model/load-options.js';
+export type { LoadOptions, PoolOptions } from './model/load-options.js';
 export { Binding, type BindingRunOptions } from './model/binding.js';
 export {
   type AsyncRunOptions,
@@ -66,5 +66,6 @@ export type {
   ValuesModel,
 } from './model/types.js';
 export type { EngineName } from './native/types.js';
+export type { SessionReplacement, SessionState, SessionStats } from './pool/session-pool.js';
 export type { DType, DTypeData, DTypeElement, TypedArray } from './tensor/dtypes.js';
 export { Tensor, type TensorArray, type TensorElements } from './tensor/tensor.js';

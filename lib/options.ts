@@ -46,6 +46,16 @@ export function boolean(value: unknown, name: string, fallback: boolean): boolea
   return value;
 }
 
+export function callback<T extends (...args: never[]) => unknown>(
+  value: unknown,
+  name: string,
+): T | undefined {
+  if (value !== undefined && typeof value !== 'function') {
+    throw invalidArgument(name, 'a function', value);
+  }
+  return value as T | undefined;
+}
+
 export function string(value: unknown, name: string): string | undefined {
   if (value !== undefined && typeof value !== 'string') {
     throw invalidArgument(name, 'a string', value);

@@ -13,8 +13,41 @@ import {
   type TensorFlowLoadOptions,
 } from '../engines/options-tensorflow.js';
 import { nativeAddon } from '../native/load.js';
+import { invalidArgument } from '../errors.js';
 import type { EngineName, NativeProvider } from '../native/types.js';
 import * as check from '../options.js';
+import type { SessionReplacement } from '../pool/session-pool.js';
+import type { FeedValue } from './types.js';
+
+export interface PoolOptions {
+  /**
+   * Runs at the same time, in each session. Default: the CPU quota, at most 8, divided among the
+   * sessions.
+   */
+  lanes?: number;
+  /** Runs that may wait for a lane of a session; one more is ERR_TENON_QUEUE_FULL. Default: 16384. */
+  maxQueue?: number;
+  /**
+   * How often the engine loads the model. Lanes over one session are the better pool as long as
+   * sessions need not be apart: ONNX Runtime's sessions share their weights, TensorFlow's hold a
+   * copy each. Default: 1.
+   */
+  sessions?: number;
+  /**
+   * Runs that each session has to pass before it takes others: one with these feeds for the default
+   * signature, or so many with zeros for every input of numbers (1 where the model leaves a size
+   * open). One that fails is the load's failure. Default: none.
+   */
+  warmup?: Readonly<Record<string, FeedValue>> | number;
+  /**
+   * Of several sessions: after so many runs in a row that the engine failed, a session takes no
+   * more of them and is loaded anew. Callers' mistakes and stopped runs do not count. 0: never.
+   * Default: 5.
+   */
+  maxFailures?: number;
+  /** Called when a session was loaded anew, and when that was given up. */
+  onSessionReplaced?: (replacement: SessionReplacement) => void;
+}
 
 export interface LoadOptions {
   /** Which engine runs the model. Default: by what the source is. */
@@ -56,13 +89,8 @@ export interface LoadOptions {
    * `model.providerFallbacks`, instead of failing the load. Default: false.
    */
   allowProviderFallback?: boolean;
-  /** Native threads that call the engine for this model. */
-  pool?: {
-    /** Runs at the same time. Default: the CPU quota, at most 8. */
-    lanes?: number;
-    /** Runs that may wait for a lane; one more is ERR_TENON_QUEUE_FULL. Default: 16384. */
-    maxQueue?: number;
-  };
+  /** Native threads that call the engine for this model, and sessions of the engine. */
+  pool?: PoolOptions;
   /**
    * Where asynchronous runs happen: 'auto' runs on the calling thread what is measured to take less
    * time than handing it to a lane would; 'never' always uses a lane. Default: 'auto'.
@@ -101,6 +129,10 @@ export interface ResolvedLoadOptions {
   allowProviderFallback: boolean;
   lanes: number;
   maxQueue: number;
+  sessions: number;
+  warmup: Readonly<Record<string, FeedValue>> | number;
+  maxFailures: number;
+  onSessionReplaced: ((replacement: SessionReplacement) => void) | undefined;
   allowInline: boolean;
   validateShapes: boolean;
   onnxruntime: ResolvedOnnxRuntimeOptions;
@@ -113,6 +145,9 @@ const engineNames = ['onnxruntime', 'tensorflow'] as const;
 const maxThreads = 1024;
 const defaultMaxLanes = 8;
 const defaultMaxQueue = 16384;
+const defaultMaxFailures = 5;
+const maxSessions = 64;
+const maxWarmupRuns = 1000;
 
 /** @throws ERR_TENON_INVALID_ARGUMENT naming the option. */
 export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLoadOptions {
@@ -138,7 +173,15 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     'affinity',
     'shared',
   ]);
-  const pool = check.checkOptions(given['pool'], 'pool', ['lanes', 'maxQueue']);
+  const pool = check.checkOptions(given['pool'], 'pool', [
+    'lanes',
+    'maxQueue',
+    'sessions',
+    'warmup',
+    'maxFailures',
+    'onSessionReplaced',
+  ]);
+  const sessions = check.integer(pool['sessions'], 'pool.sessions', 1, 1, maxSessions);
   const quota = nativeAddon().cpuQuota();
   const onlyFor: ResolvedLoadOptions['onlyFor'] = [];
   const notes: [key: unknown, engine: EngineName, option: string][] = [
@@ -183,15 +226,30 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     lanes: check.integer(
       pool['lanes'],
       'pool.lanes',
-      Math.min(quota, defaultMaxLanes),
+      Math.max(1, Math.floor(Math.min(quota, defaultMaxLanes) / sessions)),
       1,
       maxThreads,
     ),
     maxQueue: check.integer(pool['maxQueue'], 'pool.maxQueue', defaultMaxQueue, 0),
+    sessions,
+    warmup: resolveWarmup(pool['warmup']),
+    maxFailures:
+      check.integer(pool['maxFailures'], 'pool.maxFailures', defaultMaxFailures, 0) || Infinity,
+    onSessionReplaced: check.callback(pool['onSessionReplaced'], 'pool.onSessionReplaced'),
     allowInline: check.oneOf(given['inline'], 'inline', ['auto', 'never']) !== 'never',
     validateShapes: check.boolean(given['validateShapes'], 'validateShapes', true),
     onnxruntime: resolveOnnxRuntimeOptions(given['onnxruntime']),
     tensorflow: resolveTensorFlowOptions(given['tensorflow']),
     onlyFor,
   };
+}
+
+function resolveWarmup(value: unknown): ResolvedLoadOptions['warmup'] {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return value as Readonly<Record<string, FeedValue>>;
+  }
+  if (value !== undefined && typeof value !== 'number') {
+    throw invalidArgument('pool.warmup', 'feeds by name or a number of runs', value);
+  }
+  return check.integer(value, 'pool.warmup', 0, 0, maxWarmupRuns);
 }

@@ -4,6 +4,7 @@ import { nativeAddon } from '../native/load.js';
 import type {
   NativeCancel,
   NativeGraphTensor,
+  NativeOnnxLoad,
   NativeSession,
   NativeTensorFlowLoad,
 } from '../native/types.js';
@@ -13,6 +14,7 @@ import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
 import { checkStop, PendingCalls } from './pending.js';
 import { createModel, type Model, type SharedModel } from './model.js';
+import { attachSessions, openSessions, type Sessions } from './sessions.js';
 import { type ModelSource, type ResolvedSource, resolveSource } from './source.js';
 import type { ModelTypes, UntypedModel } from './types.js';
 
@@ -39,14 +41,13 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
   if (isSharedModel(source)) return attach<T>(source, options);
   const resolved = resolveLoadOptions(options);
   const stop = checkStop({ ...options });
-  const addon = nativeAddon();
-  const cancel = addon.createCancel();
-  const loading = loadModel<T>(source, resolved, cancel);
+  const stopping = new AbortController();
+  const loading = loadModel<T>(source, resolved, stopping.signal);
   if (stop.signal === undefined && stop.timeoutMs === 0) return loading;
   return new PendingCalls().track(
     loading,
     () => {
-      addon.cancelLoad(cancel);
+      stopping.abort();
       // A load that ends all the same has nobody who would close what it loaded.
       loading.then(
         (model) => model.close(),
@@ -61,7 +62,7 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
 async function loadModel<T extends ModelTypes<T>>(
   source: ModelSource,
   options: ResolvedLoadOptions,
-  cancel: NativeCancel,
+  signal: AbortSignal,
 ): Promise<Model<T>> {
   const found = await resolveSource(source, options.engine);
   for (const { engine, option } of options.onlyFor) {
@@ -73,8 +74,8 @@ async function loadModel<T extends ModelTypes<T>>(
     }
   }
   return found.engine === 'onnxruntime'
-    ? loadOnnx<T>(found.model, options, cancel)
-    : loadTensorFlow<T>(found, options, cancel);
+    ? loadOnnx<T>(found.model, options, signal)
+    : loadTensorFlow<T>(found, options, signal);
 }
 
 function isSharedModel(source: unknown): source is SharedModel {
@@ -82,22 +83,23 @@ function isSharedModel(source: unknown): source is SharedModel {
 }
 
 /** A model that another thread loaded: everything but the default signature is settled. */
-function attach<T extends ModelTypes<T>>(
+async function attach<T extends ModelTypes<T>>(
   shared: SharedModel,
   options: LoadOptions | undefined,
-): Model<T> {
+): Promise<Model<T>> {
   const given = checkOptions(options, 'load', ['signature', 'validateShapes']);
-  return createModel<T>(shared.engine, nativeAddon().attach(shared.share), {
+  const setup = {
     signature: string(given['signature'], 'signature') ?? shared.signature,
     validateShapes: boolean(given['validateShapes'], 'validateShapes', shared.validateShapes),
     methodNames: new Map(shared.methodNames),
-  });
+  };
+  return createModel<T>(shared.engine, await attachSessions(shared.shares), setup);
 }
 
 async function loadOnnx<T extends ModelTypes<T>>(
   source: string | Uint8Array,
   options: ResolvedLoadOptions,
-  cancel: NativeCancel,
+  signal: AbortSignal,
 ): Promise<Model<T>> {
   const { onnxruntime, threads } = options;
   const own = (Object.keys(threads.given) as (keyof typeof threads.given)[]).filter(
@@ -112,38 +114,45 @@ async function loadOnnx<T extends ModelTypes<T>>(
   await checkModelNames(source, onnxruntime);
   const engine = await findEngine('onnxruntime', { library: onnxruntime.library });
   const addon = nativeAddon();
-  const loading = addon.loadOnnx(
-    {
-      ...onnxruntime,
-      library: engine.library,
-      source,
-      intraOpThreads: threads.intraOp,
-      interOpThreads: threads.interOp ?? 1,
-      spin: threads.spin,
-      sharedThreads: threads.shared ?? (own.length > 0 ? false : undefined),
-      providers: options.providers,
-      allowProviderFallback: options.allowProviderFallback,
-      configEntries: [
-        ...(threads.affinity === ''
-          ? []
-          : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
-        ...onnxruntime.configEntries,
-      ],
-      lanes: options.lanes,
-      maxQueue: options.maxQueue,
-      allowInline: options.allowInline,
-    },
-    cancel,
+  const nativeOptions: NativeOnnxLoad = {
+    ...onnxruntime,
+    library: engine.library,
+    source,
+    intraOpThreads: threads.intraOp,
+    interOpThreads: threads.interOp ?? 1,
+    spin: threads.spin,
+    sharedThreads: threads.shared ?? (own.length > 0 ? false : undefined),
+    providers: options.providers,
+    allowProviderFallback: options.allowProviderFallback,
+    configEntries: [
+      ...(threads.affinity === ''
+        ? []
+        : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
+      ...onnxruntime.configEntries,
+    ],
+    lanes: options.lanes,
+    maxQueue: options.maxQueue,
+    allowInline: options.allowInline,
+  };
+  const load = (cancel: NativeCancel): Promise<NativeSession> => {
+    const loading = addon.loadOnnx(nativeOptions, cancel);
+    // The addon holds the memory as long as the engine reads it; a pool may load it again.
+    if (typeof source !== 'string' && options.sessions === 1) {
+      addon.release(source.buffer as ArrayBuffer);
+    }
+    return loading;
+  };
+  return finish<T>(
+    'onnxruntime',
+    await openSessions('onnxruntime', load, options, signal),
+    options,
   );
-  // The addon holds the memory as long as the engine reads it.
-  if (typeof source !== 'string') addon.release(source.buffer as ArrayBuffer);
-  return finish<T>('onnxruntime', await loading, options);
 }
 
 async function loadTensorFlow<T extends ModelTypes<T>>(
   source: Extract<ResolvedSource, { engine: 'tensorflow' }>,
   options: ResolvedLoadOptions,
-  cancel: NativeCancel,
+  signal: AbortSignal,
 ): Promise<Model<T>> {
   const { tensorflow, threads } = options;
   const { configThreads } = tensorflow;
@@ -153,24 +162,24 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
       ? await describeSavedModel(source.savedModel, options)
       : describeFrozenGraph(source.frozenGraph, options);
   const engine = await findEngine('tensorflow', { library: tensorflow.library });
-  const session = await nativeAddon().loadTensorFlow(
-    {
-      ...described.load,
-      library: engine.library,
-      intraOpThreads,
-      interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
-      insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
-      insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
-      sharedThreads: threads.shared,
-      opLibraries: tensorflow.opLibraries,
-      configProto: tensorflow.config,
-      lanes: options.lanes,
-      maxQueue: options.maxQueue,
-      allowInline: options.allowInline,
-    },
-    cancel,
-  );
-  return finish<T>('tensorflow', session, options, described.methodNames);
+  const nativeOptions: NativeTensorFlowLoad = {
+    ...described.load,
+    library: engine.library,
+    intraOpThreads,
+    interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
+    insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
+    insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
+    sharedThreads: threads.shared,
+    opLibraries: tensorflow.opLibraries,
+    configProto: tensorflow.config,
+    lanes: options.lanes,
+    maxQueue: options.maxQueue,
+    allowInline: options.allowInline,
+  };
+  const load = (cancel: NativeCancel): Promise<NativeSession> =>
+    nativeAddon().loadTensorFlow(nativeOptions, cancel);
+  const sessions = await openSessions('tensorflow', load, options, signal);
+  return finish<T>('tensorflow', sessions, options, described.methodNames);
 }
 
 interface DescribedGraph {
@@ -235,18 +244,18 @@ function describeFrozenGraph(file: string, options: ResolvedLoadOptions): Descri
 
 async function finish<T extends ModelTypes<T>>(
   engine: 'onnxruntime' | 'tensorflow',
-  session: NativeSession,
+  sessions: Sessions,
   options: ResolvedLoadOptions,
   methodNames = new Map<string, string>(),
 ): Promise<Model<T>> {
   try {
-    return createModel<T>(engine, session, {
+    return createModel<T>(engine, sessions, {
       signature: options.signature,
       validateShapes: options.validateShapes,
       methodNames,
     });
   } catch (error) {
-    await session.close();
+    await sessions.runner.close();
     throw error;
   }
 }

@@ -1,13 +1,14 @@
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
-import type { EngineName, NativeHistogram, NativeOutputs, NativeSession } from '../native/types.js';
+import type { EngineName, NativeHistogram, NativeOutputs } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
+import type { SessionStats } from '../pool/session-pool.js';
 import type { Runner } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Binding, createBinding } from './binding.js';
-import { NativeRunner } from './native-runner.js';
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
+  defaultSignatureOf,
   listed,
   makeRequest,
   namedOutputs,
@@ -17,6 +18,7 @@ import {
   type Request,
   targetOf,
 } from './request.js';
+import type { Sessions } from './sessions.js';
 import type { Signature, ValueSpec } from './spec.js';
 import type { ModelTypes, UntypedModel, Value } from './types.js';
 
@@ -92,7 +94,10 @@ export interface ModelMetadata {
 /** Times in microseconds; a quantile is at most 12.5 % too large. */
 export type TimeSummary = NativeHistogram;
 
-/** A snapshot of plain numbers. Counts are those of the model in all threads that share it. */
+/**
+ * A snapshot of plain numbers. Counts are those of the model in all threads that share it, and in
+ * all its sessions; a quantile is then the largest of the sessions'.
+ */
 export interface ModelStats {
   /** Runs that ended, failed and cancelled ones included. */
   readonly runs: number;
@@ -117,6 +122,8 @@ export interface ModelStats {
   /** Bytes of outputs likewise; those written into a given tensor count as neither. */
   readonly outputBytesCopied: number;
   readonly outputBytesPassed: number;
+  /** Of a pool of several sessions, what each does; empty otherwise. */
+  readonly sessions: readonly SessionStats[];
   /** Memory of Tenon's own that JavaScript holds, of all models of the process. */
   readonly liveBuffers: number;
   readonly liveBytes: number;
@@ -125,7 +132,7 @@ export interface ModelStats {
 /** A model that other threads may attach to: can be sent to a worker, and given to `load()`. */
 export interface SharedModel {
   readonly kind: 'tenon.SharedModel';
-  readonly share: number;
+  readonly shares: readonly number[];
   readonly engine: EngineName;
   readonly signature: string | undefined;
   readonly validateShapes: boolean;
@@ -165,9 +172,9 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   /** Providers that were asked for and left out, see `allowProviderFallback` of `load`. */
   readonly providerFallbacks: readonly ProviderFallback[];
 
-  /** What runs go through; calls that a runner has no part in go to the session itself. */
+  /** What runs go through; calls that a runner has no part in go to a session itself. */
   readonly #runner: Runner;
-  readonly #session: NativeSession;
+  readonly #sessions: Sessions;
   readonly #setup: ModelSetup;
   readonly #plans: ReadonlyMap<string, Plan>;
   readonly #defaultPlan: Plan | undefined;
@@ -176,12 +183,12 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   #lastTicket = 0;
 
   /** Models are made by `load()`. */
-  constructor(key: symbol, engine: EngineName, session: NativeSession, setup: ModelSetup) {
+  constructor(key: symbol, engine: EngineName, sessions: Sessions, setup: ModelSetup) {
     if (key !== constructing) throw new TypeError('a Model is made by load()');
-    const { info } = session;
+    const { info } = sessions.first();
     this.engine = engine;
-    this.#runner = new NativeRunner(session);
-    this.#session = session;
+    this.#runner = sessions.runner;
+    this.#sessions = sessions;
     this.#setup = setup;
     this.#plans = new Map(
       info.signatures.map((signature, index) => [signature.name, planOf(signature, index)]),
@@ -207,7 +214,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       provider,
       reason,
     }));
-    const name = defaultSignature(info.signatures, setup.signature);
+    const name = defaultSignatureOf(info.signatures, setup.signature);
     this.#defaultPlan = name === undefined ? undefined : this.#plans.get(name);
     if (setup.signature !== undefined && this.#defaultPlan === undefined) {
       throw this.#unknownSignature(setup.signature);
@@ -274,7 +281,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
         : checkOptions(options, 'runSync', ['signature', 'outputs']);
     const request = this.#request(feeds, given);
     const { signature, inputs, feeds: values, outputs, targets } = request;
-    const results = this.#session.runSync(signature, inputs, values, outputs, targets);
+    const results = this.#sessions.first().runSync(signature, inputs, values, outputs, targets);
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
@@ -320,7 +327,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     }
     if (this.#closed !== undefined) throw closedError();
     const targets = outputNames.map((name) => targetOf(outputs[name] as Tensor, specOf(name)));
-    const native = this.#session.bind(
+    const session = this.#sessions.first();
+    const native = session.bind(
       plan.index,
       request.inputs,
       request.feeds,
@@ -334,14 +342,19 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
           : checkStop(checkOptions(runOptions, 'run', ['signal', 'timeoutMs']));
       const ticket = this.#nextTicket();
       const started = native.run(ticket);
-      if (started !== undefined) await this.#track(started, this.#session, ticket, stop);
+      if (started !== undefined) await this.#track(started, session, ticket, stop);
     });
   }
 
   /** What the model has done so far; see ModelStats. @throws ERR_TENON_MODEL_CLOSED. */
   stats(): ModelStats {
     const { buffers, byteLength } = nativeAddon().memory();
-    return { ...this.#session.stats(), liveBuffers: buffers, liveBytes: byteLength };
+    return {
+      ...this.#sessions.stats(),
+      sessions: this.#sessions.sessionStats(),
+      liveBuffers: buffers,
+      liveBytes: byteLength,
+    };
   }
 
   /**
@@ -355,7 +368,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     const { signature, validateShapes, methodNames } = this.#setup;
     return {
       kind: 'tenon.SharedModel',
-      share: this.#session.share(),
+      shares: this.#sessions.share(),
       engine: this.engine,
       signature,
       validateShapes,
@@ -442,10 +455,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
 /** What `load()` calls once the engine has the model. */
 export function createModel<T extends ModelTypes<T>>(
   engine: EngineName,
-  session: NativeSession,
+  sessions: Sessions,
   setup: ModelSetup,
 ): Model<T> {
-  return new Model<T>(constructing, engine, session, setup);
+  return new Model<T>(constructing, engine, sessions, setup);
 }
 
 const noOptions: Record<string, unknown> = Object.freeze({});
@@ -466,13 +479,4 @@ function closedError(): TenonError {
 
 function byName(specs: readonly ValueSpec[]): Record<string, ValueSpec> {
   return Object.fromEntries(specs.map((spec) => [spec.name, Object.freeze(spec)]));
-}
-
-function defaultSignature(
-  signatures: readonly { name: string }[],
-  chosen: string | undefined,
-): string | undefined {
-  if (chosen !== undefined) return chosen;
-  if (signatures.some(({ name }) => name === 'serving_default')) return 'serving_default';
-  return signatures.length === 1 ? signatures[0]?.name : undefined;
 }

@@ -3,25 +3,25 @@ import type { BatchRequest, Runner, RunnerLoad, RunnerOptions, RunRequest } from
 
 /** One session of an engine, with its lanes. */
 export class NativeRunner implements Runner {
-  readonly #session: NativeSession;
+  readonly session: NativeSession;
   #closed: Promise<void> | undefined;
 
   constructor(session: NativeSession) {
-    this.#session = session;
+    this.session = session;
   }
 
   run(
     { signature, inputs, feeds, outputs, targets }: RunRequest,
     { ticket, priority, borrow }: RunnerOptions,
   ): NativeOutputs | Promise<NativeOutputs> {
-    return this.#session.run(signature, inputs, feeds, outputs, targets, ticket, priority, borrow);
+    return this.session.run(signature, inputs, feeds, outputs, targets, ticket, priority, borrow);
   }
 
   runBatch(
     { signature, inputs, members, outputs, layout }: BatchRequest,
     { ticket, priority, borrow }: RunnerOptions,
   ): Promise<NativeBatchOutputs> {
-    return this.#session.runBatch(
+    return this.session.runBatch(
       signature,
       inputs,
       members,
@@ -34,22 +34,22 @@ export class NativeRunner implements Runner {
   }
 
   cancel(ticket: number): void {
-    this.#session.cancel(ticket);
+    this.session.cancel(ticket);
   }
 
   load(): RunnerLoad {
-    const [lanes, busy, waiting] = this.#session.load();
+    const [lanes, busy, waiting] = this.session.load();
     return { lanes, busy, waiting };
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#session.close();
+    this.#closed ??= this.session.close();
     return this.#closed;
   }
 
   destroy(): Promise<void> {
     const closed = this.close();
-    this.#session.cancelAll();
+    this.session.cancelAll();
     return closed;
   }
 }

@@ -36,6 +36,16 @@ export interface Request extends RunRequest {
   readonly places: readonly OutputPlace[] | undefined;
 }
 
+/** The signature that calls go to where none is named: "serving_default", or the only one. */
+export function defaultSignatureOf(
+  signatures: readonly { name: string }[],
+  chosen: string | undefined,
+): string | undefined {
+  if (chosen !== undefined) return chosen;
+  if (signatures.some(({ name }) => name === 'serving_default')) return 'serving_default';
+  return signatures.length === 1 ? signatures[0]?.name : undefined;
+}
+
 export function planOf(
   signature: { inputs: readonly ValueSpec[]; outputs: readonly ValueSpec[] },
   index: number,

@@ -83,6 +83,8 @@ export interface SessionPoolOptions<R extends Runner> {
   /** Whether an error of a run is the session's fault. */
   isFailure(error: unknown): boolean;
   readonly onSessionReplaced?: ((replacement: SessionReplacement) => void) | undefined;
+  /** Called with a session whose place was taken, before it is closed. */
+  readonly onRetired?: ((runner: R) => void) | undefined;
   readonly backOff?: BackOff;
   /** How attempts wait; resolves or rejects early when the signal is aborted. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -365,6 +367,7 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
   }
 
   #retire(runner: R): void {
+    this.#options.onRetired?.(runner);
     const ended = runner.close().then(
       () => undefined,
       () => undefined, // It was failing; nobody waits for its end.

@@ -38,7 +38,7 @@ const outputs: NativeOutputs = [];
 
 interface Deferred {
   resolve(): void;
-  reject(error: unknown): void;
+  reject(error: Error): void;
 }
 
 /** A session whose runs end when the test says so; `inline` ones end at once. */
