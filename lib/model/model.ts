@@ -358,6 +358,17 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   }
 
   /**
+   * Ends the profile that the option `onnxruntime.profiling` of `load` asked for, instead of
+   * `close()`, and gives the path of its file, which is complete then. Runs that are under way are
+   * in it as far as they are. The calling thread writes the file.
+   *
+   * @throws ERR_TENON_UNSUPPORTED for a model that was loaded without; ERR_TENON_MODEL_CLOSED.
+   */
+  endProfiling(): string {
+    return this.#session.endProfiling();
+  }
+
+  /**
    * A handle by which another worker of this process runs the same model without loading it again:
    * send it with `postMessage` and give it to `load()` there. The model stays until everyone who
    * loaded or attached has closed it; nobody can attach any more once this one is closed.

@@ -316,6 +316,8 @@ export interface NativeSession {
   load(): readonly [lanes: number, busy: number, waiting: number];
   /** A number by which other threads of the process attach to the model while this session is open. */
   share(): number;
+  /** Ends the profile and gives its file. Throws ERR_TENON_UNSUPPORTED where there is none. */
+  endProfiling(): string;
   /** Resolves when accepted runs have ended and this share of the engine's session is gone. */
   close(): Promise<void>;
 }
@@ -337,6 +339,8 @@ export interface NativeAddon {
   onnxDevices(library: string): Promise<NativeDevice[]>;
   /** Memory both engines take as it is: 64-byte aligned, zeroed, owned by Tenon. */
   alloc(byteLength: number): ArrayBuffer;
+  /** Whether a buffer is over memory of Tenon's own; false for anything but an ArrayBuffer. */
+  owns(buffer: ArrayBufferLike): boolean;
   /** Detaches a buffer that came from alloc or a run; its memory goes when the last run lets go. */
   release(buffer: ArrayBuffer): void;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */

@@ -135,6 +135,15 @@ export class Tensor<D extends DType = DType> {
   }
 
   /**
+   * Whether a typed array lies in memory of Tenon's own (`Tensor.alloc`, a large output). An
+   * asynchronous run passes such memory to the engine without a copy, and may write an output into
+   * it.
+   */
+  static isOwned(data: ArrayBufferView): boolean {
+    return nativeAddon().owns(data.buffer);
+  }
+
+  /**
    * A tensor from nested arrays or one scalar. Without `dtype`, numbers become float32, bigints
    * int64, booleans bool, strings and Uint8Arrays string. Complex elements are
    * `[real, imaginary]` pairs.

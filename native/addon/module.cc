@@ -150,6 +150,14 @@ Napi::Value Memory(const Napi::CallbackInfo& info) {
   return object;
 }
 
+// Whether an ArrayBuffer is over memory of Tenon's own.
+Napi::Value Owns(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArrayBuffer()) return Napi::Boolean::New(info.Env(), false);
+  void* const data = info[0].As<Napi::ArrayBuffer>().Data();
+  const bool owned = data != nullptr && MemoryRegistry::Get().Find(data) != nullptr;
+  return Napi::Boolean::New(info.Env(), owned);
+}
+
 Napi::Value Alloc(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   int64_t byte_length = -1;
@@ -202,6 +210,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineConfigure(env, exports);
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));
+  exports.Set("owns", Napi::Function::New(env, Owns));
   exports.Set("describeEngine", Napi::Function::New(env, DescribeEngine));
   exports.Set("toHost", Napi::Function::New(env, ToHost));
   exports.Set("releaseEngineTensor", Napi::Function::New(env, ReleaseTensor));

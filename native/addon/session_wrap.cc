@@ -117,7 +117,8 @@ Napi::Function SessionWrap::Define(Napi::Env env) {
        InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
        InstanceMethod("cancelAll", &SessionWrap::CancelAll),
        InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("load", &SessionWrap::Load),
-       InstanceMethod("share", &SessionWrap::Share), InstanceMethod("close", &SessionWrap::Close)});
+       InstanceMethod("share", &SessionWrap::Share), InstanceMethod("endProfiling", &SessionWrap::EndProfiling),
+       InstanceMethod("close", &SessionWrap::Close)});
 }
 
 Napi::Object SessionWrap::New(Napi::Env env, std::shared_ptr<ModelHost> host) {
@@ -328,6 +329,12 @@ Napi::Value SessionWrap::Load(const Napi::CallbackInfo& info) {
   numbers.Set(1, static_cast<double>(load.running));
   numbers.Set(2, static_cast<double>(load.waiting));
   return numbers;
+}
+
+Napi::Value SessionWrap::EndProfiling(const Napi::CallbackInfo& info) {
+  const auto path = OpenHost(info.Env())->session().EndProfiling();
+  ThrowIfError(info.Env(), path.status());
+  return Napi::String::New(info.Env(), path.value());
 }
 
 Napi::Value SessionWrap::Share(const Napi::CallbackInfo& info) {

@@ -53,6 +53,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value Stats(const Napi::CallbackInfo& info);
   Napi::Value Load(const Napi::CallbackInfo& info);
   Napi::Value Share(const Napi::CallbackInfo& info);
+  Napi::Value EndProfiling(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   // Any thread: has the job's promise settled on the environment's.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/cancel.h"
@@ -78,6 +79,12 @@ class Session {
   // many times. Keeps the memory of feeds and targets; their contents may change
   // between runs, and an EngineTensor is fed as it is.
   virtual Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) = 0;
+
+  // Ends the profile that the session was loaded to make, and gives its file, which
+  // is complete then; again, gives the same. kUnsupported where there is none.
+  virtual Result<std::string> EndProfiling() {
+    return Status(StatusCode::kUnsupported, "expected a model loaded with profiling");
+  }
 
  protected:
   Session() = default;

@@ -172,6 +172,25 @@ describe('profiling', () => {
       file,
     );
   });
+
+  it('ends when it is told to, and the model runs on', async () => {
+    const file = path.join(folder, 'ended.json');
+    await using model = await load<ValuesModel>(digits, { onnxruntime: { profiling: { file } } });
+    await model.run({ images: new Float32Array(64) });
+    expect(model.endProfiling()).toBe(file);
+    const events = JSON.parse(readFileSync(file, 'utf8')) as { name: string }[];
+    expect(events.some(({ name }) => name === 'model_run')).toBe(true);
+    await model.run({ images: new Float32Array(64) });
+    expect(model.endProfiling()).toBe(file);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toHaveLength(events.length);
+  });
+
+  it('cannot end where it was not asked for, or when the model is closed', async () => {
+    const model = await load<ValuesModel>(digits);
+    await expectError('ERR_TENON_UNSUPPORTED', () => model.endProfiling(), 'profiling');
+    await model.close();
+    await expectError('ERR_TENON_MODEL_CLOSED', () => model.endProfiling());
+  });
 });
 
 describe('memory', () => {

@@ -396,3 +396,21 @@ describe('dispose', () => {
     await expectError('ERR_TENON_DISPOSED', () => kept.data);
   });
 });
+
+describe('isOwned', () => {
+  it('tells memory of Tenon’s own from a caller’s', () => {
+    const tensor = Tensor.alloc('float32', [4]);
+    const part = tensor.data.subarray(1);
+    expect(Tensor.isOwned(tensor.data)).toBe(true);
+    expect(Tensor.isOwned(part)).toBe(true);
+    expect(Tensor.isOwned(new Float32Array(4))).toBe(false);
+    expect(Tensor.isOwned(new Uint8Array(new SharedArrayBuffer(4)))).toBe(false);
+  });
+
+  it('is false once the memory has gone', () => {
+    const tensor = Tensor.alloc('float32', [4]);
+    const { data } = tensor;
+    tensor.dispose();
+    expect(Tensor.isOwned(data)).toBe(false);
+  });
+});

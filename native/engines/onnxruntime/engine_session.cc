@@ -75,21 +75,31 @@ Status CreateEngineSession(const Library& library, const ModelSource& source,
 
 }  // namespace
 
-void SessionCloser::operator()(OrtSession* session) const {
+void SessionCloser::operator()(OrtSession* session) {
+  // Where it cannot be written, nobody is left to be told.
+  if (!profile_path.empty()) (void)EndProfile(session);
+  library->api().ReleaseSession(session);
+}
+
+Result<std::string> SessionCloser::EndProfile(OrtSession* session) {
+  if (profile_path.empty()) {
+    return Status(StatusCode::kUnsupported, "expected a model loaded with profiling");
+  }
+  if (profile_ended) return profile_path;
   const Api& api = library->api();
-  if (!profile_path.empty()) {
+  Allocated<char> written(api, library->allocator());
+  TENON_RETURN_IF_ERROR(
+      TakeStatus(api, api.SessionEndProfiling(session, library->allocator(), &written.memory),
+                 StatusCode::kInternal));
+  profile_ended = true;
+  if (written.memory != nullptr) {
     // The engine adds the time to the name it was given; the profile's reader
     // knows the name alone. Where that cannot be had, the engine's stays.
-    Allocated<char> written(api, library->allocator());
-    const Status ended =
-        TakeStatus(api, api.SessionEndProfiling(session, library->allocator(), &written.memory),
-                   StatusCode::kInternal);
-    if (ended.ok() && written.memory != nullptr) {
-      std::error_code error;
-      std::filesystem::rename(ToPath(written.memory), ToPath(profile_path), error);
-    }
+    std::error_code error;
+    std::filesystem::rename(ToPath(written.memory), ToPath(profile_path), error);
+    if (error) profile_path = written.memory;
   }
-  api.ReleaseSession(session);
+  return profile_path;
 }
 
 // One try to make the session.

@@ -17,11 +17,15 @@ namespace tenon::onnxruntime {
 // A provider that was asked for and left out, and the engine's words why.
 using ProviderFallback = std::pair<std::string, std::string>;
 
-// Releases a session, after ending its profile and giving that its file's name.
+// Releases a session, after ending its profile, if that has not ended yet.
 struct SessionCloser {
   const Library* library = nullptr;
   std::string profile_path;
-  void operator()(OrtSession* session) const;
+  bool profile_ended = false;
+
+  void operator()(OrtSession* session);
+  // Writes the profile and gives that its file's name, which is the result.
+  Result<std::string> EndProfile(OrtSession* session);
 };
 
 // The engine's session with everything that must outlive it. Its end writes the
@@ -52,6 +56,9 @@ class EngineSession {
   Status ApplyRunDefaults(OrtRunOptions* run) const;
   // Has a run use the adapter of that name beside those. Fails with kInvalidArgument.
   Status AddLoraAdapter(const std::string& name, OrtRunOptions* run) const;
+
+  // See Session::EndProfiling. One call at a time.
+  Result<std::string> EndProfiling() { return session_.get_deleter().EndProfile(session_.get()); }
 
  private:
   struct Attempt;

@@ -191,6 +191,12 @@ Result<std::vector<Value>> OnnxSession::Run(const RunRequest& request) {
   });
 }
 
+Result<std::string> OnnxSession::EndProfiling() {
+  // The engine lets runs go on meanwhile; they are in the profile as far as they are.
+  const std::lock_guard<std::mutex> lock(profile_mutex_);
+  return session_.EndProfiling();
+}
+
 Result<std::unique_ptr<BoundRun>> OnnxSession::Bind(const RunRequest& request) {
   return CatchAll([&]() -> Result<std::unique_ptr<BoundRun>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));

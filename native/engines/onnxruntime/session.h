@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   const ModelInfo& info() const override { return info_; }
   Result<std::vector<Value>> Run(const RunRequest& request) override;
   Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) override;
+  Result<std::string> EndProfiling() override;
 
   // What a bound run needs of its session.
   const Library& library() const { return *library_; }
@@ -101,6 +103,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   // goes before the library whose functions release it.
   const std::shared_ptr<Library> library_;
   EngineSession session_;
+  std::mutex profile_mutex_;
   // For the runs that nobody can stop, which all use the same.
   RunOptionsHandle run_options_;
   // The names of the inputs and outputs that a run passes are those in info_.
