@@ -365,7 +365,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
    * @throws ERR_TENON_UNSUPPORTED for a model that was loaded without; ERR_TENON_MODEL_CLOSED.
    */
   endProfiling(): string {
-    return this.#session.endProfiling();
+    return this.#sessions.first().endProfiling();
   }
 
   /**

@@ -117,7 +117,8 @@ Napi::Function SessionWrap::Define(Napi::Env env) {
        InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
        InstanceMethod("cancelAll", &SessionWrap::CancelAll),
        InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("load", &SessionWrap::Load),
-       InstanceMethod("share", &SessionWrap::Share), InstanceMethod("endProfiling", &SessionWrap::EndProfiling),
+       InstanceMethod("share", &SessionWrap::Share),
+       InstanceMethod("endProfiling", &SessionWrap::EndProfiling),
        InstanceMethod("close", &SessionWrap::Close)});
 }
 
