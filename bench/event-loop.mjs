@@ -1,23 +1,28 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { load, Tensor } from 'tenon';
 
+import { floorProgram } from './harness/build.mjs';
 import {
   cores,
   floatElements,
+  floorOnnx,
   onnxruntimeNode,
   onnxruntimeNodeSession,
 } from './harness/engines.mjs';
 import { interleave, withContenders } from './harness/measure.mjs';
-import { median } from './harness/statistics.mjs';
 import { modelPath } from './models/index.mjs';
 
 const resolutionMs = 1;
 const blockMs = 2000;
 const shape = [1, 3, 224, 224];
 const model = () => modelPath('mobilenet-v2');
-const parts = [0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1];
+
+/** Upper bounds of the chart's bars, in ms; the last one has what is above. */
+const bounds = [1.1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, Infinity];
 
 /**
  * A block of `ms` milliseconds in which `work` keeps going, and the event loop's delay in it.
@@ -30,7 +35,18 @@ function observed(work) {
     delay.enable();
     await work(performance.now() + ms);
     delay.disable();
-    return parts.map((part) => (part === 1 ? delay.max : delay.percentile(part * 100)) / 1e6);
+    const at = (percent) => delay.percentile(percent) / 1e6;
+    // Every thousandth of the samples, as many as a block of two seconds has.
+    const thousandths = Array.from({ length: 1000 }, (_, i) => at((i + 1) / 10));
+    return {
+      p50: at(50),
+      p99: at(99),
+      max: delay.max / 1e6,
+      bars: bounds.map(
+        (bound, i) =>
+          thousandths.filter((ms) => ms <= bound && ms > (bounds[i - 1] ?? 0)).length / 10,
+      ),
+    };
   };
 }
 
@@ -52,7 +68,27 @@ const tenon = (name, options) => ({
   },
 });
 
+/** Has the C program, a process of its own, run the model on every core. */
+async function besideTheEngine() {
+  const program = spawn(floorProgram(), { stdio: ['pipe', 'pipe', 2] });
+  process.once('exit', () => program.kill());
+  const answers = createInterface(program.stdout)[Symbol.asyncIterator]();
+  const command = async (...words) => {
+    program.stdin.write(`${words.join('\t')}\n`);
+    return (await answers.next()).value;
+  };
+  const run = async (calls) => Number(await command('run', 'run', calls, cores));
+  await command(...floorOnnx(model()));
+  await run(2 * cores);
+  const perCall = (await run(8 * cores)) / (8 * cores) / 1e6;
+  return async (until) => {
+    const ms = until - performance.now();
+    await Promise.all([sleep(ms), run(Math.ceil(ms / perCall))]);
+  };
+}
+
 const idle = 'an idle process';
+const idleBeside = 'idle, beside the C program';
 const allCores = 'tenon, all cores';
 const peer = 'onnxruntime-node, all cores';
 
@@ -64,9 +100,14 @@ export default {
     `perf_hooks.monitorEventLoopDelay, whose own resolution of ${resolutionMs} ms is part of ` +
     'every figure, the idle process’s included. Tenon has more calls in flight than it can run at ' +
     'a time; onnxruntime-node has one, because it runs them all, one after the other, before a ' +
-    'timer gets its turn.',
+    'timer gets its turn. An idle process while the C program, another process, does the same work ' +
+    'shows what the operating system’s scheduler takes.',
   contenders: [
     { name: idle, open: () => ({ block: observed((until) => sleep(until - performance.now())) }) },
+    {
+      name: idleBeside,
+      open: async () => ({ block: observed(await besideTheEngine()) }),
+    },
     tenon(allCores, { threads: { intraOp: 1 }, pool: { lanes: cores } }),
     ...(cores > 1
       ? [
@@ -86,59 +127,49 @@ export default {
       },
     },
   ],
-  ratios: [],
+  comparisons: [
+    {
+      figure: 'event-loop delay while a vision model runs flat out: p99 − the idle process’s',
+      kind: 'difference',
+      measure: 'p99',
+      unit: 'ms',
+      of: allCores,
+      to: idle,
+      target: { atMost: 1 },
+    },
+    { kind: 'difference', measure: 'p99', of: idleBeside, to: idle },
+    { kind: 'difference', measure: 'p99', of: peer, to: idle },
+  ],
   measure: ({ question, contenders, rounds, scale }) =>
     withContenders(question, contenders, async (open) => {
       const ms = blockMs * scale;
       // Loads what is loaded late, and compiles what is called often.
       for (const { block } of open) await block(ms / 4);
       const results = await interleave(open, rounds, ({ block }) => block(ms));
-      const rows = (part) =>
-        [...results].map(([contender, blocks]) => ({
+      const measure = (id, name) => ({
+        id,
+        caption: `Delay, ${name} of each block`,
+        unit: 'ms',
+        better: 'lower',
+        rows: [...results].map(([contender, blocks]) => ({
           contender,
-          samples: blocks.map((block) => block[parts.indexOf(part)]),
-        }));
-      const p99 = rows(0.99);
-      const of = (name) => p99.find(({ contender }) => contender === name);
+          samples: blocks.map((block) => block[id]),
+        })),
+      });
       return {
-        measures: [
-          {
-            id: 'p50',
-            caption: 'Delay, p50 of each block',
-            unit: 'ms',
-            better: 'lower',
-            rows: rows(0.5),
-          },
-          {
-            id: 'p99',
-            caption: 'Delay, p99 of each block',
-            unit: 'ms',
-            better: 'lower',
-            rows: p99,
-          },
-          {
-            id: 'max',
-            caption: 'Delay, maximum of each block',
-            unit: 'ms',
-            better: 'lower',
-            rows: rows(1),
-          },
-        ],
-        differences: [
-          { measure: 'p99', of: allCores, to: idle, target: { atMost: 1 } },
-          { measure: 'p99', of: peer, to: idle },
-        ].filter(({ of: a, to: b }) => of(a) && of(b)),
+        measures: [measure('p50', 'p50'), measure('p99', 'p99'), measure('max', 'maximum')],
         charts: [
           {
+            kind: 'histogram',
             id: 'delay',
-            title: 'Event-loop delay, median of the blocks',
-            logarithmic: true,
-            xLabel: 'part of the samples that are no later',
-            yLabel: 'ms',
-            xTicks: parts.map((part) => `${Number((part * 100).toFixed(2))} %`),
-            series: [...results].map(([contender, blocks]) => ({
-              name: contender,
-              points: parts.map((_, x) => [x, median(blocks.map((block) => block[x]))]),
+            title: 'Event-loop delay: share of the samples of all blocks',
+            xLabel: 'ms, up to and with; the resolution of 1 ms included',
+            bars: bounds.map((bound) => (bound === Infinity ? 'more' : `${bound}`)),
+            series: [...results].map(([name, blocks]) => ({
+              name,
+              shares: bounds.map(
+                (_, bar) => blocks.reduce((sum, { bars }) => sum + bars[bar], 0) / blocks.length,
+              ),
             })),
           },
         ],

@@ -17,7 +17,7 @@ const sizeText = (bytes) =>
 /** Makes outputs of the size that the last block asked for. */
 function open(make) {
   return () => {
-    const output = createRequire(import.meta.url)(nodeApiAddon)[make];
+    const output = createRequire(import.meta.url)(nodeApiAddon())[make];
     return { block: ({ byteLength, count }) => timeSync(() => output(byteLength))(count) };
   };
 }
@@ -37,7 +37,7 @@ export default {
     { name: copied, open: open('copyOutput') },
     { name: external, open: open('externalOutput') },
   ],
-  ratios: [],
+  comparisons: [],
   blockMs: 20,
   measure: ({ question, contenders, rounds, blockMs }) =>
     withContenders(question, contenders, async (opened) => {

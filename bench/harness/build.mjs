@@ -1,24 +1,34 @@
-// Builds the floors (bench/floor) into build/bench-floor, in release mode.
+// Builds the floors (bench/floor) in release mode, or takes those of another build.
 import path from 'node:path';
 
 import { dropForeignBuild, onPath, root, run } from '../../scripts/run-command.mjs';
 
-const folder = path.join(root, 'build', 'bench-floor');
+/** Which build folder the floors are in; contenders' processes inherit it. */
+const variable = 'TENON_BENCH_BUILD';
+const releaseFolder = path.join(root, 'build', 'bench-floor');
 
-/** The program of the engines' C calls, and the addon of Node-API's own cost. */
-export const floorProgram = path.join(folder, 'bench', 'tenon_bench_floor');
-export const nodeApiAddon = path.join(folder, 'bench', 'tenon_bench_node_api.node');
+const built = (name) => path.join(process.env[variable] ?? releaseFolder, 'bench', name);
+
+/** The program of the engines' C calls. */
+export const floorProgram = () => built('tenon_bench_floor');
+/** The addon of Node-API's own cost. */
+export const nodeApiAddon = () => built('tenon_bench_node_api.node');
+
+/** Takes the floors of a CMake build of the repository, made with TENON_BENCH=ON. */
+export function useFloors(folder) {
+  process.env[variable] = path.resolve(folder);
+}
 
 export function buildFloors() {
-  dropForeignBuild(folder);
+  dropForeignBuild(releaseFolder);
   // What the build says goes where it does not mix with the results.
   const options = { stdio: ['ignore', 2, 2] };
   const configure = [
-    ...['-S', root, '-B', folder],
+    ...['-S', root, '-B', releaseFolder],
     ...(onPath('ninja') ? ['-G', 'Ninja'] : []),
     ...['-DCMAKE_BUILD_TYPE=Release', '-DTENON_ADDON=OFF', '-DTENON_BENCH=ON'],
     '--log-level=WARNING',
   ];
   run('cmake', configure, options);
-  run('cmake', ['--build', folder, '--parallel', '2'], options);
+  run('cmake', ['--build', releaseFolder, '--parallel', '2'], options);
 }

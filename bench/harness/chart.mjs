@@ -1,10 +1,10 @@
-// Charts as SVG: bars of medians, and lines over labelled places. Text and colours follow the
-// reader's light or dark scheme.
+// Charts as SVG: bars of medians, lines over labelled places or numbers, histograms one below the
+// other. Text and colours follow the reader's light or dark scheme.
 import { number } from './figures.mjs';
 
 const width = 760;
 const rowHeight = 30;
-const palette = ['#2f6fde', '#d9822b', '#3a9d6b', '#9b59b6'];
+const palette = ['#2f6fde', '#d9822b', '#3a9d6b', '#9b59b6', '#c0504d', '#1aa3a3'];
 const muted = '#8a8f98';
 
 const escape = (text) =>
@@ -34,11 +34,11 @@ const svg = (height, title, body) =>
   ].join('\n');
 
 /** Tenon, its peers and the floors each have their colour, whatever is beside them. */
-function colourOf(contender, index = 0) {
+function colourOf(contender) {
   if (/tenon/.test(contender)) return palette[0];
   if (/onnxruntime-node/.test(contender)) return palette[1];
   if (/^(C|Node-API):|idle/.test(contender)) return muted;
-  return palette[index % palette.length];
+  return undefined;
 }
 
 /**
@@ -57,7 +57,7 @@ export function barChart(title, unit, rows) {
     const middle = y + 10;
     return [
       `<text x="${left - 10}" y="${y + 15}" text-anchor="end">${escape(contender)}</text>`,
-      `<rect x="${left}" y="${y}" width="${round(x(median) - left)}" height="20" rx="2" fill="${colourOf(contender)}"/>`,
+      `<rect x="${left}" y="${y}" width="${round(x(median) - left)}" height="20" rx="2" fill="${colourOf(contender) ?? palette[2]}"/>`,
       `<path class="whisker" d="M${x(low)} ${middle}H${x(high)}"/>`,
       `<text x="${Math.max(x(median), x(high)) + 8}" y="${y + 15}">${escape(number(median))} ${escape(unit)}</text>`,
     ];
@@ -66,58 +66,123 @@ export function barChart(title, unit, rows) {
 }
 
 /**
- * Lines over places that are labelled one by one.
+ * Lines over places that are labelled one by one, or over numbers from 0 on.
  *
- * @param {{ title: string, xLabel: string, yLabel: string, xTicks: string[], logarithmic?: boolean,
- *   series: { name: string, points: [number, number][] }[] }} chart
+ * @param {{ title: string, xLabel: string, yLabel: string, xTicks?: string[], logarithmic?: boolean,
+ *   series: { name: string, points: [number, number][] }[] }} chart With `xTicks` a point's first
+ *   number is the index of one of them.
  */
 export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, series }) {
   const [left, right, top, bottom] = [56, 32, 60, 48];
   const height = 340;
   const values = series.flatMap(({ points }) => points.map(([, value]) => value));
   const scale = logarithmic ? (value) => Math.log10(Math.max(value, 1e-6)) : (value) => value;
-  const ticks = yTicks(Math.min(...values), Math.max(...values), logarithmic);
+  const ticks = axisTicks(Math.min(...values), Math.max(...values), logarithmic);
   const [lowest, highest] = [scale(ticks[0]), scale(ticks.at(-1))];
-  const x = (place) => round(left + (place / (xTicks.length - 1)) * (width - left - right));
+  const furthest = Math.max(...series.flatMap(({ points }) => points.map(([place]) => place)));
+  const places =
+    xTicks?.map((text, place) => ({ place, text })) ??
+    axisTicks(0, furthest, false).map((place) => ({ place, text: tickText(place) }));
+  const last = places.at(-1).place;
+  const x = (place) => round(left + (place / last) * (width - left - right));
   const y = (value) =>
     round(
       height - bottom - ((scale(value) - lowest) / (highest - lowest)) * (height - top - bottom),
     );
 
-  const colours = series.map(({ name }, i) => seriesColour(series, name, i));
-  let legend = left;
+  const colours = coloursOf(series);
   return svg(height, title, [
     ...ticks.flatMap((tick) => [
       `<path class="grid" d="M${left} ${y(tick)}H${width - right}"/>`,
       `<text class="soft" x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${tickText(tick)}</text>`,
     ]),
-    ...xTicks.map(
-      (tick, i) =>
-        `<text class="soft" x="${x(i)}" y="${height - bottom + 18}" text-anchor="middle">${escape(tick)}</text>`,
+    ...places.map(
+      ({ place, text }) =>
+        `<text class="soft" x="${x(place)}" y="${height - bottom + 18}" text-anchor="middle">${escape(text)}</text>`,
     ),
     `<text class="soft" x="${(left + width - right) / 2}" y="${height - 8}" text-anchor="middle">${escape(xLabel)}</text>`,
     `<text class="soft" x="0" y="${top - 12}">${escape(yLabel)}</text>`,
-    ...series.flatMap(({ name, points }, i) => {
-      const at = legend;
-      legend += 30 + name.length * 7;
-      return [
+    ...legend(series, colours, left),
+    ...series.map(
+      ({ points }, i) =>
         `<path fill="none" stroke="${colours[i]}" stroke-width="2" d="M${points.map(([place, value]) => `${x(place)} ${y(value)}`).join('L')}"/>`,
-        `<rect x="${at}" y="26" width="12" height="12" rx="2" fill="${colours[i]}"/>`,
-        `<text x="${at + 18}" y="37">${escape(name)}</text>`,
-      ];
-    }),
+    ),
+    // Places where something was measured, between which the line is a guess.
+    ...series.flatMap(({ points }, i) =>
+      points.map(
+        ([place, value]) =>
+          `<circle cx="${x(place)}" cy="${y(value)}" r="3" fill="${colours[i]}"/>`,
+      ),
+    ),
   ]);
 }
 
-/** The contender's own colour, unless a series before it has that. */
-function seriesColour(series, name, index) {
-  const own = colourOf(name, index);
-  const taken = series.slice(0, index).some((other, i) => colourOf(other.name, i) === own);
-  return taken ? palette[2 + (index % 2)] : own;
+function legend(series, colours, left) {
+  let next = left;
+  return series.flatMap(({ name }, i) => {
+    const at = next;
+    next += 34 + name.length * 7;
+    return [
+      `<rect x="${at}" y="26" width="12" height="12" rx="2" fill="${colours[i]}"/>`,
+      `<text x="${at + 18}" y="37">${escape(name)}</text>`,
+    ];
+  });
+}
+
+/**
+ * A histogram for each series, one below the other, over the same bars.
+ *
+ * @param {{ title: string, xLabel: string, bars: string[],
+ *   series: { name: string, shares: number[] }[] }} chart Shares in percent, one a bar.
+ */
+export function histogramChart({ title, xLabel, bars, series }) {
+  const [left, right, top, barHeight, gap] = [8, 8, 34, 56, 34];
+  const slot = (width - left - right) / bars.length;
+  const colours = coloursOf(series);
+  const bottom = top + series.length * (barHeight + gap);
+  const body = series.flatMap(({ name, shares }, row) => {
+    const base = top + row * (barHeight + gap) + gap / 2 + barHeight;
+    return [
+      `<text x="${width - right}" y="${base - barHeight + 8}" text-anchor="end">${escape(name)}</text>`,
+      `<path class="grid" d="M${left} ${base}H${width - right}"/>`,
+      ...shares.flatMap((share, bar) => {
+        if (share === 0) return [];
+        const height = Math.max(1, (share / 100) * barHeight);
+        const x = left + bar * slot;
+        return [
+          `<rect x="${round(x + 3)}" y="${round(base - height)}" width="${round(slot - 6)}" height="${round(height)}" fill="${colours[row]}"/>`,
+          `<text class="soft" x="${round(x + slot / 2)}" y="${round(base - height - 4)}" text-anchor="middle">${share < 0.1 ? '&lt; 0.1' : number(share)} %</text>`,
+        ];
+      }),
+    ];
+  });
+  const ticks = bars.map(
+    (bar, i) =>
+      `<text class="soft" x="${round(left + (i + 0.5) * slot)}" y="${bottom + 10}" text-anchor="middle">${escape(bar)}</text>`,
+  );
+  return svg(bottom + 36, title, [
+    ...body,
+    ...ticks,
+    `<text class="soft" x="${width / 2}" y="${bottom + 30}" text-anchor="middle">${escape(xLabel)}</text>`,
+  ]);
+}
+
+/** Each series its contender's own colour, or one that no series before it has. */
+function coloursOf(series) {
+  const taken = [];
+  for (const { name } of series) {
+    const own = colourOf(name);
+    taken.push(
+      own !== undefined && !taken.includes(own)
+        ? own
+        : (palette.slice(2).find((colour) => !taken.includes(colour)) ?? palette.at(-1)),
+    );
+  }
+  return taken;
 }
 
 /** Round numbers from below the least to above the greatest value. */
-function yTicks(least, greatest, logarithmic) {
+function axisTicks(least, greatest, logarithmic) {
   if (logarithmic) {
     const low = Math.floor(Math.log10(Math.max(least, 1e-6)));
     const high = Math.max(Math.ceil(Math.log10(greatest)), low + 1);

@@ -1,4 +1,4 @@
-// A contender's own process: opens it and answers each { count } with what the block gave.
+// A contender's own process: opens it and answers each { ask } with what the block gave.
 import { pathToFileURL } from 'node:url';
 
 import { Unavailable } from './unavailable.mjs';
@@ -9,9 +9,9 @@ try {
   const { default: asked } = await import(pathToFileURL(question));
   const contender = asked.contenders.find((candidate) => candidate.name === name);
   const { block } = await contender.open();
-  process.on('message', ({ count }) => {
+  process.on('message', ({ ask }) => {
     Promise.resolve()
-      .then(() => block(count))
+      .then(() => block(ask))
       .then((result) => process.send({ result }))
       .catch((error) => process.send({ error: String(error?.stack ?? error) }));
   });

@@ -3,33 +3,14 @@ import { load } from 'tenon';
 
 import { Unavailable } from './unavailable.mjs';
 
-const unknownOption = (error) => error?.code === 'ERR_TENON_INVALID_ARGUMENT';
-
-/** A model whose runs all go to a lane; where there is no choice, they do anyway. */
-export async function loadOnLanes(model, options) {
+/** A model that puts requests together. */
+export async function loadBatching(model, { batching, ...options }) {
   try {
-    return await load(model, { ...options, inline: 'never' });
+    return await load(model, { ...options, batching });
   } catch (error) {
-    if (!unknownOption(error)) throw error;
-    return load(model, options);
+    if (error?.code !== 'ERR_TENON_INVALID_ARGUMENT' || !/"batching"/.test(error.message)) {
+      throw error;
+    }
+    throw new Unavailable('this version of Tenon has no batching');
   }
-}
-
-export function bind(model, feeds, options) {
-  if (typeof model.bind !== 'function') {
-    throw new Unavailable('this version of Tenon has no model.bind()');
-  }
-  return model.bind(feeds, options);
-}
-
-/** Run options that write the outputs into given tensors. */
-export function intoTensors(model, feeds, outputs) {
-  const options = { outputs };
-  try {
-    model.runSync(feeds, options);
-  } catch (error) {
-    if (!unknownOption(error)) throw error;
-    throw new Unavailable('this version of Tenon has no preallocated outputs');
-  }
-  return options;
 }

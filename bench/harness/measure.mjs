@@ -11,16 +11,11 @@ const second = 1e9;
  *
  * @typedef {object} Measure
  * @property {string} id
+ * @property {string} [name] Which of several it is, in words; the id by default.
  * @property {string} caption
  * @property {string} unit
  * @property {'lower' | 'higher'} better
  * @property {Row[]} rows
- *
- * @typedef {object} Ratio
- * @property {string} [measure] Its id; the first one by default.
- * @property {string} of
- * @property {string} to
- * @property {{ atMost?: number, atLeast?: number }} [target]
  */
 
 /**
@@ -30,17 +25,21 @@ const second = 1e9;
  * @param {import('./contender.mjs').Contender[]} contenders
  */
 export async function withContenders(question, contenders, use) {
-  const open = [];
-  const skipped = [];
+  // At once: starting a process and loading a model are not what is measured.
+  const opened = await Promise.allSettled(
+    contenders.map((contender) => openContender(question, contender)),
+  );
+  const there = opened.flatMap(({ value }) => value ?? []);
+  const open = there.filter(({ unavailable }) => unavailable === undefined);
   try {
-    for (const contender of contenders) {
-      const one = await openContender(question, contender);
-      if (one.unavailable === undefined) open.push(one);
-      else skipped.push({ contender: one.name, reason: one.unavailable });
-    }
+    const failed = opened.find(({ status }) => status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    const skipped = there
+      .filter(({ unavailable }) => unavailable !== undefined)
+      .map(({ name, unavailable }) => ({ contender: name, reason: unavailable }));
     return { ...(await use(open)), skipped };
   } finally {
-    for (const contender of open) await contender.close();
+    await Promise.all(open.map((contender) => contender.close()));
   }
 }
 
@@ -70,25 +69,34 @@ export async function interleave(contenders, rounds, blockOf) {
 /**
  * The measure of most questions: the time of one call, or calls a second.
  *
- * @param {{ id?: string, caption: string, unit: 'µs' | 'ms' | '1/s' }} what
+ * @param {{ caption: string, unit: 'µs' | 'ms' | '1/s' }} what
  * @returns {Promise<{ measures: Measure[], skipped: object[] }>}
  */
-export function measureCalls(question, contenders, { rounds, blockMs }, what) {
-  return withContenders(question, contenders, async (open) => {
-    const counts = new Map();
-    for (const contender of open) {
-      // A calibration on cold code asks for too few calls, so there is a second one.
-      await calibrate(contender, blockMs);
-      counts.set(contender.name, await calibrate(contender, blockMs));
-    }
-    const results = await interleave(open, rounds, async (contender) => {
-      const count = counts.get(contender.name);
-      return inUnit(await contender.block(count), count, what.unit);
-    });
-    const rows = [...results].map(([contender, samples]) => ({ contender, samples }));
-    const better = what.unit === '1/s' ? 'higher' : 'lower';
-    return { measures: [{ id: 'calls', better, ...what, rows }] };
+export function measureCalls(question, contenders, settings, what) {
+  return withContenders(question, contenders, async (open) => ({
+    measures: [await measureOpen(open, settings, { id: 'calls', ...what })],
+  }));
+}
+
+/**
+ * The same of contenders that are open.
+ *
+ * @param {{ id: string, name?: string, caption: string, unit: 'µs' | 'ms' | '1/s' }} what
+ * @returns {Promise<Measure>}
+ */
+export async function measureOpen(open, { rounds, blockMs }, what) {
+  const counts = new Map();
+  for (const contender of open) {
+    // A calibration on cold code asks for too few calls, so there is a second one.
+    await calibrate(contender, blockMs);
+    counts.set(contender.name, await calibrate(contender, blockMs));
+  }
+  const results = await interleave(open, rounds, async (contender) => {
+    const count = counts.get(contender.name);
+    return inUnit(await contender.block(count), count, what.unit);
   });
+  const rows = [...results].map(([contender, samples]) => ({ contender, samples }));
+  return { better: what.unit === '1/s' ? 'higher' : 'lower', ...what, rows };
 }
 
 function inUnit(nanoseconds, count, unit) {

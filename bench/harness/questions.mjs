@@ -9,22 +9,24 @@ import { measureCalls } from './measure.mjs';
  * @property {number} rounds
  * @property {number} scale Of the length of blocks; below 1 for a quick look.
  *
- * @typedef {object} Limit A median that is to stay below a figure.
- * @property {string} measure
- * @property {string} of
- * @property {number} atMost
- *
  * @typedef {object} Question
  * @property {string} title
  * @property {string} asks
  * @property {import('./contender.mjs').Contender[]} contenders
- * @property {import('./measure.mjs').Ratio[]} ratios
- * @property {Limit[]} [limits]
+ * @property {import('./comparisons.mjs').Comparison[]} comparisons
  * @property {number} [blockMs] Length of one block.
  * @property {{ caption: string, unit: 'µs' | 'ms' | '1/s' }} [calls] What the calls of each
  *   contender are measured in …
  * @property {(settings: Settings & { question: string, contenders: any[], blockMs: number }) =>
- *   Promise<object>} [measure] … or another way to measure.
+ *   Promise<Measured>} [measure] … or another way to measure.
+ *
+ * @typedef {object} Measured
+ * @property {import('./measure.mjs').Measure[]} measures
+ * @property {{ contender: string, reason: string }[]} [skipped]
+ * @property {Record<string, string>} [waived] Figures whose target does not apply, and why.
+ * @property {object[]} [charts] Instead of bars of the first measure; see chart.mjs.
+ * @property {string[][][]} [tables] Instead of a table for each measure.
+ * @property {string[]} [notes]
  */
 
 export const names = [
@@ -41,6 +43,17 @@ export const names = [
 
 const defaultBlockMs = 60;
 
+const fileOf = (name) => path.join(import.meta.dirname, '..', `${name}.mjs`);
+
+/**
+ * @param {string} name
+ * @returns {Promise<Question & { name: string }>}
+ */
+export async function question(name) {
+  const { default: found } = await import(pathToFileURL(fileOf(name)));
+  return { name, ...found };
+}
+
 /**
  * Asks one question.
  *
@@ -48,27 +61,11 @@ const defaultBlockMs = 60;
  * @param {Settings} settings
  */
 export async function ask(name, { rounds, scale }) {
-  const file = path.join(import.meta.dirname, '..', `${name}.mjs`);
-  /** @type {{ default: Question }} */
-  const { default: question } = await import(pathToFileURL(file));
-  const { title, asks, contenders, ratios, limits = [], calls } = question;
-  const settings = { rounds, scale, blockMs: (question.blockMs ?? defaultBlockMs) * scale };
-  const measured = question.measure
-    ? await question.measure({ question: file, contenders, ...settings })
-    : await measureCalls(file, contenders, settings, calls);
-  return { name, title, asks, rounds, skipped: [], ...compared(measured, ratios, limits) };
-}
-
-/** Leaves out the comparisons with contenders that were not there. */
-function compared({ measures, ...rest }, ratios, limits) {
-  const rowOf = (id, contender) =>
-    measures.find((measure) => measure.id === id)?.rows.find((row) => row.contender === contender);
-  return {
-    ...rest,
-    measures,
-    ratios: ratios
-      .map((ratio) => ({ ...ratio, measure: ratio.measure ?? 'calls' }))
-      .filter(({ measure, of, to }) => rowOf(measure, of) && rowOf(measure, to)),
-    limits: limits.filter(({ measure, of }) => rowOf(measure, of)),
-  };
+  const asked = await question(name);
+  const { title, asks, contenders, comparisons, calls } = asked;
+  const settings = { rounds, scale, blockMs: (asked.blockMs ?? defaultBlockMs) * scale };
+  const measured = asked.measure
+    ? await asked.measure({ question: fileOf(name), contenders, ...settings })
+    : await measureCalls(fileOf(name), contenders, settings, calls);
+  return { name, title, asks, rounds, scale, comparisons, skipped: [], ...measured };
 }

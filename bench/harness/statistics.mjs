@@ -1,11 +1,14 @@
-// Medians and their ratios. Pure functions over arrays of numbers.
+// Medians, what is made of them, and how sure that is. Pure functions over arrays of numbers.
 
 /**
  * @param {readonly number[]} values
  * @param {number} part From 0 to 1; between two values it is interpolated.
  */
 export function quantile(values, part) {
-  const sorted = [...values].sort((a, b) => a - b);
+  return quantileOfSorted(Float64Array.from(values).sort(), part);
+}
+
+function quantileOfSorted(sorted, part) {
   const position = part * (sorted.length - 1);
   const [below, above] = [Math.floor(position), Math.ceil(position)];
   return sorted[below] + (sorted[above] - sorted[below]) * (position - below);
@@ -16,27 +19,28 @@ export const median = (values) => quantile(values, 0.5);
 const resamples = 4000;
 
 /**
- * The ratio of the medians of two contenders and its 95 % interval: rounds are drawn with
- * replacement (a bootstrap), a round of both contenders at a time, because what disturbed the
- * machine in that round disturbed both.
+ * A statistic of some contenders' medians and its 95 % interval. Rounds are drawn with replacement
+ * (a bootstrap), a round of all the contenders at a time, because what disturbed the machine in
+ * that round disturbed them all.
  *
- * @param {readonly number[]} numerators One value a round.
- * @param {readonly number[]} denominators The same rounds of the other.
+ * @param {readonly (readonly number[])[]} contenders One value a round of each.
+ * @param {(...medians: number[]) => number} statistic
  */
-export function ratioOfMedians(numerators, denominators) {
+export function estimate(contenders, statistic) {
   let state = 1;
   const draw = (limit) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * limit);
   };
-  const rounds = Math.min(numerators.length, denominators.length);
-  const ratios = Array.from({ length: resamples }, () => {
-    const drawn = Array.from({ length: rounds }, () => draw(rounds));
-    return median(drawn.map((i) => numerators[i])) / median(drawn.map((i) => denominators[i]));
+  const rounds = Math.min(...contenders.map((samples) => samples.length));
+  const drawn = new Array(rounds);
+  const values = Array.from({ length: resamples }, () => {
+    for (let i = 0; i < rounds; i++) drawn[i] = draw(rounds);
+    return statistic(...contenders.map((samples) => median(drawn.map((round) => samples[round]))));
   });
   return {
-    ratio: median(numerators) / median(denominators),
-    low: quantile(ratios, 0.025),
-    high: quantile(ratios, 0.975),
+    value: statistic(...contenders.map(median)),
+    low: quantile(values, 0.025),
+    high: quantile(values, 0.975),
   };
 }

@@ -1,5 +1,5 @@
 // Loads and closes a small model over and over.
-//   node bench/soak/load-close.mjs [--loads 10000]
+//   npm run soak -- load-close [--loads 10000]
 import { load, Tensor } from 'tenon';
 
 import { floatElements } from '../harness/engines.mjs';

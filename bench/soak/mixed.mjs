@@ -1,6 +1,6 @@
 // Mixed load: runs of small and large tensors, runs that fail, are aborted or time out, and models
 // loaded and closed meanwhile.
-//   node bench/soak/mixed.mjs [--minutes 30]
+//   npm run soak -- mixed [--minutes 30]
 import { load, Tensor } from 'tenon';
 
 import { floatElements } from '../harness/engines.mjs';

@@ -1,24 +1,11 @@
 // What the soaks share: work in steps, with resident memory watched after the first part of it.
-import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
-
-import { contenderEnvironment } from '../harness/engines.mjs';
 
 const largestGrowth = 0.02;
 const reports = 10;
 
-// V8 lets its young generation grow to tens of megabytes as it likes, which has nothing to do with
-// what is watched here: it gets its least size. That and gc() can only be set from outside.
-const flags = ['--expose-gc', '--max-semi-space-size=1'];
-if (!flags.every((flag) => process.execArgv.includes(flag))) {
-  const { status } = spawnSync(process.execPath, [...flags, ...process.argv.slice(1)], {
-    stdio: 'inherit',
-    // What the benchmarks give to every process of a run.
-    env: { ...process.env, ...contenderEnvironment() },
-  });
-  process.exit(status ?? 1);
-}
+if (typeof globalThis.gc !== 'function') throw new Error('expected npm run soak -- <name>');
 
 /** The numbers given on the command line, or else their defaults. */
 export function numbers(defaults) {
