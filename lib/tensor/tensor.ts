@@ -270,9 +270,10 @@ export class Tensor<D extends DType = DType> {
 
   /**
    * Lets the elements go: typed arrays over memory of Tenon's own (`Tensor.alloc`, outputs) become
-   * empty at once, and the memory is freed in the next turn of the event loop, or when the last
-   * run that reads it has ended; a caller's own array is only forgotten. Every later use throws ERR_TENON_DISPOSED; disposing twice is
-   * nothing.
+   * empty, and the memory is freed at once, or when the last run that reads it has ended; a
+   * caller's own array is only forgotten. Every later use throws ERR_TENON_DISPOSED; disposing
+   * twice is nothing. What else reads the memory by pointer, such as a write to a socket, must have
+   * ended.
    */
   dispose(): void {
     if (this.#buffer !== undefined) nativeAddon().release(this.#buffer);

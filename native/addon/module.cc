@@ -175,8 +175,7 @@ Napi::Value Alloc(const Napi::CallbackInfo& info) {
 
 void Release(const Napi::CallbackInfo& info) {
   if (!info[0].IsArrayBuffer()) ThrowInvalidArgument(info.Env(), "an ArrayBuffer");
-  auto buffer = info[0].As<Napi::ArrayBuffer>();
-  if (!buffer.IsDetached()) buffer.Detach();
+  ReleaseBuffer(info[0].As<Napi::ArrayBuffer>());
 }
 
 void SetErrorConstructor(const Napi::CallbackInfo& info) {

@@ -18,6 +18,12 @@ constexpr size_t kBackgroundQueue = 1 << 16;
 // After this much of it a run goes to a lane, which lets the loop turn.
 constexpr std::chrono::microseconds kInlineBudget{500};
 
+// A caller that makes one run after another without letting the event loop turn
+// (runSync) also keeps Node from freeing external memory that was collected:
+// its finalizers wait for a turn. After this much of it outputs are copied into
+// ordinary buffers, which the garbage collector frees by itself.
+constexpr size_t kUnfinalizedMaxBytes = size_t{256} << 20;
+
 }  // namespace
 
 AddonState::AddonState(Napi::Env env) : env_(env) {
@@ -61,12 +67,26 @@ bool AddonState::MayRunInline() {
   return false;
 }
 
+bool AddonState::MayHandOut(size_t byte_length) {
+  // What the loop brings back is followed by a turn, however much it is.
+  if (delivering_) return true;
+  if (handed_out_ >= kUnfinalizedMaxBytes) return false;
+  constexpr size_t kHalf = kUnfinalizedMaxBytes / 2;
+  const bool crosses = handed_out_ < kHalf && byte_length >= kHalf - handed_out_;
+  handed_out_ += byte_length;
+  // Comes with the loop's next turn, and tells of it.
+  if (crosses) napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
+  return true;
+}
+
 void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
   // Without an environment the function is being torn down, and nobody waits any more.
   if (env != nullptr) static_cast<AddonState*>(context)->DeliverAll();
 }
 
 void AddonState::DeliverAll() {
+  handed_out_ = 0;
+  delivering_ = true;
   for (CompletionQueue::Completion& deliver : completions_->Drain()) {
     Napi::HandleScope scope(env_);
     try {
@@ -77,6 +97,7 @@ void AddonState::DeliverAll() {
     }
     if (--pending_ == 0) napi_unref_threadsafe_function(env_, wake_);
   }
+  delivering_ = false;
 }
 
 void AddonState::StopRuns() {

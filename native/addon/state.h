@@ -2,7 +2,9 @@
 
 #include <napi.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -65,6 +67,13 @@ class AddonState {
   bool MayRunInline();
   void NoteInline(std::chrono::steady_clock::duration taken) { inline_time_ += taken; }
 
+  // Whether an output may be handed out over the engine's memory, or a copy is to
+  // be made because too much such memory could not be freed: see
+  // kUnfinalizedMaxBytes.
+  bool MayHandOut(size_t byte_length);
+  // It was disposed of, and freed with that.
+  void TakeBack(size_t byte_length) { handed_out_ -= std::min(handed_out_, byte_length); }
+
  private:
   static void OnWake(napi_env env, napi_value, void* context, void*);
   void DeliverAll();
@@ -77,6 +86,9 @@ class AddonState {
   napi_threadsafe_function wake_ = nullptr;
   size_t pending_ = 0;
   std::chrono::steady_clock::duration inline_time_{0};
+  // Bytes handed out since the event loop turned.
+  size_t handed_out_ = 0;
+  bool delivering_ = false;
   std::shared_ptr<CompletionQueue> completions_;
   std::unordered_set<std::shared_ptr<InFlight>> in_flight_;
 };

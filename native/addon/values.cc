@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "addon/errors.h"
+#include "addon/state.h"
 #include "platform/aligned_memory.h"
 #include "runtime/memory_registry.h"
 
@@ -208,7 +209,8 @@ Value ReadNested(Napi::Env env, napi_value value, FeedMemory memory, ByteCounts*
 // Memory that is exclusively ours and large enough as it is, everything else copied.
 Napi::ArrayBuffer OutputBuffer(Napi::Env env, void* data, size_t byte_length, bool exclusive,
                                std::shared_ptr<const void> owner, ByteCounts* bytes) {
-  if (exclusive && byte_length >= kExternalMinBytes) {
+  if (exclusive && byte_length >= kExternalMinBytes &&
+      AddonState::Of(env).MayHandOut(byte_length)) {
     bytes->passed.fetch_add(byte_length, std::memory_order_relaxed);
     return ExternalBuffer(env, data, byte_length, std::const_pointer_cast<void>(std::move(owner)));
   }
@@ -340,34 +342,21 @@ Napi::Value WriteValue(Napi::Env env, const Value& value, ByteCounts* bytes) {
 
 Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
                                  std::shared_ptr<void> owner) {
-  struct Hold {
-    std::shared_ptr<void> owner;
-    // Where Node-API is still making the buffer: told that the finalizer ran all the same.
-    bool* finalized;
-  };
-  // Deleted by the finalizer, which runs on this environment's thread: when the
-  // buffer is collected or detached, or when the environment ends.
-  bool finalized = false;
-  auto* hold = new Hold{std::move(owner), &finalized};
-  MemoryRegistry::Get().Add(data, byte_length, hold->owner);
+  // Removed by the finalizer, which runs on this environment's thread: some turn after the buffer
+  // was collected or detached, or when the environment ends.
+  const MemoryRegistry::Number number = MemoryRegistry::Get().Add(data, byte_length, owner);
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
       env, data, byte_length,
       [](napi_env, void* finalized_data, void* hint) {
-        auto* const held = static_cast<Hold*>(hint);
-        MemoryRegistry::Get().Remove(finalized_data);
-        if (held->finalized != nullptr) *held->finalized = true;
-        delete held;
+        MemoryRegistry::Get().Remove(finalized_data,
+                                     reinterpret_cast<MemoryRegistry::Number>(hint));
       },
-      hold, &buffer);
-  if (status == napi_ok) {
-    if (!finalized) hold->finalized = nullptr;
-    return {env, buffer};
-  }
+      reinterpret_cast<void*>(number), &buffer);
+  if (status == napi_ok) return {env, buffer};
 
-  // Node frees what is too long for it, and leaves alone what it may not take.
-  if (!finalized) MemoryRegistry::Get().Remove(data);
-  const std::unique_ptr<Hold> unused(finalized ? nullptr : hold);
+  // Node finalizes what is too long for it, and leaves alone what it may not take.
+  MemoryRegistry::Get().Remove(data, number);
   if (status != napi_no_external_buffers_allowed) {
     const Napi::Error error = Napi::Error::New(env);
     throw ToError(env, {StatusCode::kTooLarge,
@@ -377,6 +366,15 @@ Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
   Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, byte_length);
   if (byte_length > 0) std::memcpy(copy.Data(), data, byte_length);
   return copy;
+}
+
+void ReleaseBuffer(Napi::ArrayBuffer buffer) {
+  if (buffer.IsDetached()) return;
+  void* const data = buffer.Data();
+  const size_t byte_length = buffer.ByteLength();
+  buffer.Detach();
+  // Nobody reaches the memory any more, but the finalizer only comes when the event loop turns.
+  if (MemoryRegistry::Get().Release(data)) AddonState::Of(buffer.Env()).TakeBack(byte_length);
 }
 
 }  // namespace tenon::addon

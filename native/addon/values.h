@@ -55,4 +55,7 @@ void ReleaseEngineTensor(Napi::Value handle);
 Napi::ArrayBuffer ExternalBuffer(Napi::Env env, void* data, size_t byte_length,
                                  std::shared_ptr<void> owner);
 
+// Detaches a buffer, and drops JavaScript's share of its memory where it is Tenon's.
+void ReleaseBuffer(Napi::ArrayBuffer buffer);
+
 }  // namespace tenon::addon

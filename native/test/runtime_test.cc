@@ -208,15 +208,57 @@ TEST("histogram: the smallest and the largest durations have a bucket") {
   CHECK_EQ(Histogram().Summarize().p99_micros, 0.0);
 }
 
-TEST("memory registry: memory is found until it is removed or its owner is gone") {
+TEST("memory registry: memory is found and held until it is removed") {
+  MemoryRegistry& registry = MemoryRegistry::Get();
+  const auto before = registry.totals();
   auto memory = AllocateAligned(64);
+  const std::weak_ptr<void> watched = memory;
   void* const data = memory.get();
-  MemoryRegistry::Get().Add(data, 64, memory);
-  CHECK(MemoryRegistry::Get().Find(data) == memory);
-  memory.reset();
-  CHECK(MemoryRegistry::Get().Find(data) == nullptr);
-  MemoryRegistry::Get().Remove(data);
-  CHECK(MemoryRegistry::Get().Find(data) == nullptr);
+  const auto number = registry.Add(data, 64, std::move(memory));
+  CHECK(registry.Find(data) == watched.lock());
+  CHECK_EQ(registry.totals().count, before.count + 1);
+  CHECK_EQ(registry.totals().byte_length, before.byte_length + 64);
+  registry.Remove(data, number);
+  CHECK(registry.Find(data) == nullptr);
+  CHECK(watched.expired());
+  CHECK_EQ(registry.totals().count, before.count);
+  CHECK_EQ(registry.totals().byte_length, before.byte_length);
+}
+
+TEST("memory registry: a release drops its share at once, and what a run holds stays") {
+  MemoryRegistry& registry = MemoryRegistry::Get();
+  const auto before = registry.totals();
+  auto memory = AllocateAligned(64);
+  const std::weak_ptr<void> watched = memory;
+  void* const data = memory.get();
+  registry.Add(data, 64, std::move(memory));
+  auto run = registry.Find(data);
+  registry.Release(data);
+  CHECK(registry.Find(data) == nullptr);
+  CHECK_EQ(registry.totals().byte_length, before.byte_length);
+  CHECK(!watched.expired());
+  run.reset();
+  CHECK(watched.expired());
+  registry.Release(data);
+  CHECK_EQ(registry.totals().count, before.count);
+}
+
+TEST("memory registry: a late removal leaves other memory at the same place alone") {
+  MemoryRegistry& registry = MemoryRegistry::Get();
+  int place = 0;
+  const auto owner = [&] { return std::shared_ptr<void>(&place, [](void*) {}); };
+  const auto first = registry.Add(&place, 4, owner());
+  registry.Release(&place);
+  const auto second = registry.Add(&place, 8, owner());
+  registry.Remove(&place, first);
+  CHECK(registry.Find(&place) != nullptr);
+  // Of two buffers over one memory, each has its own end.
+  const auto third = registry.Add(&place, 8, owner());
+  registry.Release(&place);
+  registry.Remove(&place, second);
+  CHECK(registry.Find(&place) != nullptr);
+  registry.Remove(&place, third);
+  CHECK(registry.Find(&place) == nullptr);
 }
 
 TEST("model host: short runs may happen inline once one was measured, failures teach nothing") {

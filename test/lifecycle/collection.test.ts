@@ -103,6 +103,123 @@ describe('garbage collection', () => {
   });
 });
 
+describe('a caller that never lets the event loop turn', () => {
+  /** Megabytes of the largest resident size so far. */
+  const peak = `const peak = () => process.resourceUsage().maxRSS / 1024;`;
+
+  it('has the memory of a disposed tensor back at once', async () => {
+    const { code, stdout } = await runScript(
+      `${peak}
+      const m = await load(model('same.onnx'));
+      const { liveBuffers, liveBytes } = m.stats();
+      const before = peak();
+      const kept = [];
+      for (let i = 0; i < 500; i++) {
+        const x = Tensor.alloc('float32', [2 ** 20]);
+        x.data.fill(i);
+        const { twice } = m.runSync({ x }, { outputs: ['twice'] });
+        const live = m.stats();
+        kept.push(live.liveBuffers - liveBuffers, live.liveBytes - liveBytes);
+        twice.dispose();
+        x.dispose();
+        kept.push(m.stats().liveBuffers - liveBuffers, m.stats().liveBytes - liveBytes);
+      }
+      console.log(JSON.stringify([...new Set(kept)]), Math.round(peak() - before));`,
+    );
+    expect(code).toBe(0);
+    const [live, growth] = stdout.trim().split(' ');
+    // Two tensors of 4 MB while they are there, nothing afterwards, each of the 500 times.
+    expect(JSON.parse(live as string)).toEqual([2, 2 * 4 * megabyte, 0]);
+    console.log(`4 GB allocated and disposed of: ${growth} MiB more at most`);
+    expect(Number(growth)).toBeLessThan(100);
+  });
+
+  it('keeps what a run in flight reads when its tensor is disposed', async () => {
+    const { code, stdout } = await runScript(
+      `const m = await load(model('half_plus_two'), { inline: 'never', pool: { lanes: 1 } });
+      const { liveBuffers } = m.stats();
+      const runs = [];
+      for (let i = 0; i < 100; i++) {
+        const x = Tensor.alloc('float32', [50_000]);
+        x.data.fill(i);
+        runs.push(m.run({ x }));
+        x.dispose();
+        const other = Tensor.alloc('float32', [50_000]);
+        other.data.fill(-1);
+        other.dispose();
+      }
+      console.log(m.stats().liveBuffers - liveBuffers);
+      const results = (await Promise.all(runs)).map(({ y }) => y.data[49_999]);
+      console.log(results.every((value, i) => value === i / 2 + 3));`,
+    );
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '0\ntrue\n' });
+  });
+
+  it('may drop the outputs of runSync without end', async () => {
+    const { code, stdout } = await runScript(
+      `${peak}
+      const m = await load(model('same.onnx'));
+      const x = Tensor.alloc('float32', [2 ** 20]);
+      const before = peak();
+      for (let i = 0; i < 500; i++) m.runSync({ x }, { outputs: ['twice'] });
+      console.log(Math.round(peak() - before));`,
+    );
+    expect(code).toBe(0);
+    console.log(`2 GB of outputs dropped in one turn: ${stdout.trim()} MiB more at most`);
+    expect(Number(stdout)).toBeLessThan(800);
+  });
+
+  it('gets outputs without a copy again once the loop has turned', async () => {
+    const { code, stdout } = await runScript(
+      `const m = await load(model('same.onnx'));
+      const x = Tensor.alloc('float32', [2 ** 20]);
+      const copied = () => m.stats().outputBytesCopied;
+      while (copied() === 0) m.runSync({ x }, { outputs: ['twice'] });
+      const before = copied();
+      await nextTurn();
+      await nextTurn();
+      m.runSync({ x }, { outputs: ['twice'] });
+      console.log(before, copied() - before);`,
+    );
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${4 * megabyte} 0\n` });
+  });
+});
+
+describe('external memory', () => {
+  it('is accounted to the garbage collector, and given back by dispose', async () => {
+    const { code, stdout } = await runScript(
+      `const m = await load(model('same.onnx'));
+      const megabytes = () => Math.round(process.memoryUsage().external / 2 ** 20);
+      const before = megabytes();
+      const x = Tensor.alloc('float32', [2 ** 24]);
+      const { twice } = m.runSync({ x }, { outputs: ['twice'] });
+      const held = megabytes() - before;
+      x.dispose();
+      twice.dispose();
+      console.log(held, megabytes() - before);`,
+    );
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '128 0\n' });
+  });
+
+  it('has the garbage collector start before it grows without bound', async () => {
+    // No gc() here: only what V8 was told of can make it collect.
+    const { code, stdout } = await runScript(
+      `const m = await load(model('same.onnx'), { inline: 'never' });
+      const x = Tensor.alloc('float32', [2 ** 20]);
+      const { liveBytes } = m.stats();
+      let most = 0;
+      for (let i = 0; i < 1000; i++) {
+        await m.run({ x }, { outputs: ['twice'] });
+        most = Math.max(most, m.stats().liveBytes - liveBytes);
+      }
+      console.log(Math.round(most / 2 ** 20));`,
+    );
+    expect(code).toBe(0);
+    console.log(`4 GB of outputs dropped: ${stdout.trim()} MiB live at most`);
+    expect(Number(stdout)).toBeLessThan(500);
+  });
+});
+
 describe('resident memory', () => {
   /** Runs `body` `count` times after a warm-up and prints the growth in MiB. */
   const measured = (setUp: string, body: string, warmUp: number, count: number) => `${helpers}
