@@ -24,7 +24,7 @@ module.exports = {
       comment: 'Policies over a Runner: no model, no engine, no addon.',
       severity: 'error',
       from: { path: '^lib/(pool|batching)/' },
-      to: allBut('(pool|batching)/', 'runner', 'tensor/', 'errors\\.ts$'),
+      to: allBut('(pool|batching)/', 'runner', 'tensor/', '(errors|options)\\.ts$'),
     },
     {
       name: 'server-uses-the-public-api',

@@ -88,3 +88,16 @@ export interface Runner {
   /** Stops accepted runs, then as `close`. */
   destroy(): Promise<void>;
 }
+
+/**
+ * Tickets for runs: 32 bits and not 0; one is free again long before the count comes round. Whoever
+ * makes runs of one runner takes them from one of these.
+ */
+export class Tickets {
+  #last = 0;
+
+  next(): number {
+    this.#last = (this.#last % 0xffff_fffe) + 1;
+    return this.#last;
+  }
+}

@@ -1,0 +1,874 @@
+/**
+ * Runs that come at the same time as one call of the engine. The Batcher holds the queues and the
+ * clock; which requests share a batch, how large it gets and who goes first are the pure functions
+ * beside it. Rows are gathered and scattered by the runner below, off the event loop.
+ */
+
+import { TenonError } from '../errors.js';
+import type {
+  BatchOutputs,
+  BatchRequest,
+  Runner,
+  RunnerLoad,
+  RunnerOptions,
+  RunOutputs,
+  RunRequest,
+  RunTensor,
+  Tickets,
+} from '../runner.js';
+import { Adaptive, type AdaptiveStats } from './adaptive.js';
+import { hasRoom, isTooLate, type QueueState } from './admission.js';
+import { DelayTimer } from './delay-timer.js';
+import { copiedFeeds, type FeedMemory } from './feeds.js';
+import { fits, layoutOf, limitAfterFailure, limitAfterSuccess, roundUp } from './form.js';
+import { Histogram, type Summary } from './histogram.js';
+import { levelOf, type ResolvedBatching } from './options.js';
+import { hashKey, type PassReason, passReasons, rowsOf, sameKey, writeKey } from './request-key.js';
+import { RunTimes } from './run-times.js';
+import type { SignaturePlan } from './signature.js';
+import { joinOutputs, splitFeeds } from './split.js';
+import { type Turn, type Waiting, WaitingLine } from './waiting-line.js';
+
+/** A snapshot of plain numbers. */
+export interface BatcherStats {
+  /** Requests that were taken for batching; of a split one each part. */
+  readonly requests: number;
+  /** Calls of the engine for them: batches, and requests that went alone. */
+  readonly batches: number;
+  /** Of these, requests that went alone. */
+  readonly lone: number;
+  /** Rows of a batch, padding not counted. */
+  readonly batchRows: Summary;
+  /** Rows of padding, for `allowedBatchSizes`. */
+  readonly paddedRows: number;
+  /** Microseconds from the call to the start of the batch. */
+  readonly waitMicros: Summary;
+  /** Requests that wait, and their rows. */
+  readonly queuedRequests: number;
+  readonly queuedRows: number;
+  /** Queues: one for each shape of late. */
+  readonly queues: number;
+  /** Batches under way. */
+  readonly inFlight: number;
+  /** Requests that were not batched, by why. */
+  readonly passed: Readonly<Record<PassReason, number>>;
+  /** Requests refused because the queue was full, or because they would have come too late. */
+  readonly refusedFull: number;
+  readonly refusedLate: number;
+  /** Requests whose time was up in the queue, although nobody cancelled them. */
+  readonly expired: number;
+  /** Requests that their callers stopped, in the queue and in a batch. */
+  readonly stopped: number;
+  /** Batches that the engine failed, and their members, which were tried again alone. */
+  readonly failedBatches: number;
+  readonly retried: number;
+  /** Requests that failed in the end. */
+  readonly failed: number;
+  /** What the last failed batch failed with. */
+  readonly lastError: { readonly code: string | undefined; readonly message: string } | undefined;
+  /** For each queue what adaptive batching has learned and chosen; empty without. */
+  readonly adaptive: readonly AdaptiveStats[];
+}
+
+export interface BatcherParts {
+  readonly options: ResolvedBatching;
+  /** By the index of the signature. */
+  readonly plans: readonly SignaturePlan[];
+  /** Numbers for batches; of one counter with those that callers give their runs. */
+  readonly tickets: Tickets;
+  readonly memory?: FeedMemory;
+}
+
+/** Shapes that are kept apart at a time; idle queues make way. */
+const maxQueues = 128;
+
+const enum State {
+  waiting,
+  /** In a batch. */
+  running,
+  /** Its batch failed; waits to be run alone. */
+  again,
+  settled,
+}
+
+class Entry implements Waiting {
+  previous: this | undefined = undefined;
+  next: this | undefined = undefined;
+  turn: Turn<this> | undefined = undefined;
+  state = State.waiting;
+  batch: Batch | undefined = undefined;
+  /** Milliseconds of performance.now(). */
+  queuedMs = 0;
+  resolve!: (outputs: RunOutputs) => void;
+  reject!: (error: unknown) => void;
+
+  constructor(
+    readonly queue: Queue,
+    readonly rows: number,
+    readonly priority: number,
+    readonly caller: string | undefined,
+    readonly ticket: number,
+    readonly deadline: number,
+    readonly feeds: readonly RunTensor[],
+    /** Whether `feeds` have something to release. */
+    readonly isHeld: boolean,
+  ) {}
+}
+
+/** Requests that may share a batch, and what is known of such batches. */
+class Queue {
+  readonly line = new WaitingLine<Entry>();
+  readonly times = new RunTimes();
+  adaptive: Adaptive | undefined = undefined;
+  /** Rows a batch may have after failures, see limitAfterFailure. */
+  failureLimit = Infinity;
+  /** When the first that waits has waited long enough; only with a delay. */
+  dueMs = 0;
+  nextOfHash: Queue | undefined = undefined;
+  isListed = false;
+  /** Outputs of batches were not one row for each row: no more batches. */
+  isUnbatchable = false;
+  /** When it was last used, by count. */
+  used = 0;
+
+  constructor(
+    readonly key: readonly number[],
+    readonly hash: number,
+    readonly plan: SignaturePlan,
+    readonly signature: number,
+    readonly inputs: readonly number[],
+    readonly outputs: readonly number[],
+  ) {}
+}
+
+/** One call of the engine. */
+class Batch {
+  /** Members whose callers still wait. */
+  live: number;
+
+  constructor(
+    readonly members: readonly Entry[],
+    readonly rows: number,
+    readonly ticket: number,
+    readonly startedMs: number,
+  ) {
+    this.live = members.length;
+  }
+}
+
+/** A request in parts. */
+interface Whole {
+  readonly parts: Entry[];
+}
+
+export class Batcher implements Runner {
+  readonly #runner: Runner;
+  readonly #options: ResolvedBatching;
+  readonly #plans: readonly SignaturePlan[];
+  readonly #tickets: Tickets;
+  readonly #memory: FeedMemory;
+  readonly #queues = new Map<number, Queue>();
+  #queueCount = 0;
+  /** Queues in which somebody waits. */
+  readonly #active: Queue[] = [];
+  #lastQueue: Queue | undefined;
+  /** Members of failed batches, first come first; those that were stopped are passed over. */
+  #again: Entry[] = [];
+  readonly #byTicket = new Map<number, Entry | Whole>();
+  readonly #key: number[] = [];
+  readonly #timer: DelayTimer | undefined;
+  #isScheduled = false;
+  #inFlight = 0;
+  #lanes = 1;
+  #queuedRows = 0;
+  /** Requests that are not settled. */
+  #unsettled = 0;
+  #uses = 0;
+  #ending: 'no' | 'closing' | 'destroyed' = 'no';
+  #closed: Promise<void> | undefined;
+  #drained: (() => void) | undefined;
+  /** The entry whose promise is being made. */
+  #settling!: Entry;
+
+  #requests = 0;
+  #batches = 0;
+  #lone = 0;
+  #paddedRows = 0;
+  #refusedFull = 0;
+  #refusedLate = 0;
+  #expired = 0;
+  #stopped = 0;
+  #failedBatches = 0;
+  #retried = 0;
+  #failed = 0;
+  #lastError: BatcherStats['lastError'];
+  readonly #batchRows = new Histogram();
+  readonly #waitMicros = new Histogram();
+  readonly #passed = Object.fromEntries(passReasons.map((reason) => [reason, 0])) as Record<
+    PassReason,
+    number
+  >;
+
+  constructor(runner: Runner, { options, plans, tickets, memory = copiedFeeds }: BatcherParts) {
+    this.#runner = runner;
+    this.#options = options;
+    this.#plans = plans;
+    this.#tickets = tickets;
+    this.#memory = memory;
+    this.#lanes = Math.max(1, runner.load().lanes);
+    this.#timer =
+      options.maxDelayMicros > 0 || options.targetMicros !== undefined
+        ? new DelayTimer(this.#dispatch)
+        : undefined;
+  }
+
+  run(request: RunRequest, options: RunnerOptions): RunOutputs | Promise<RunOutputs> {
+    if (this.#ending !== 'no') throw closedError();
+    const plan = this.#plans[request.signature] as SignaturePlan;
+    const rows = rowsOf(request, plan);
+    if (typeof rows === 'string') return this.#pass(request, options, rows);
+    const queue = this.#queueOf(request, plan);
+    if (queue === undefined) return this.#pass(request, options, 'queues');
+    if (queue.isUnbatchable) return this.#pass(request, options, 'outputs');
+    const { maxBatchSize, splitLarge } = this.#options;
+    if (rows > maxBatchSize) {
+      // Padding needs the batch's way even for one.
+      const isFilled = needsMask(queue);
+      const pieces = splitLarge
+        ? splitFeeds(request.feeds as readonly RunTensor[], rows, maxBatchSize)
+        : undefined;
+      if (pieces !== undefined) {
+        this.#admit(queue, rows, options.deadline);
+        return this.#runPieces(queue, pieces, options);
+      }
+      if (!isFilled) return this.#pass(request, options, 'large');
+    }
+    this.#admit(queue, rows, options.deadline);
+    return this.#enqueue(
+      queue,
+      rows,
+      request.feeds as readonly RunTensor[],
+      options,
+      options.ticket,
+    );
+  }
+
+  /** Batches that a caller has formed go as they are. */
+  async runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
+    if (this.#ending !== 'no') throw closedError();
+    return this.#runner.runBatch(batch, options);
+  }
+
+  /** One caller's end never stops a batch; that of all its members does. */
+  cancel(ticket: number): void {
+    const found = this.#byTicket.get(ticket);
+    if (found === undefined) {
+      this.#runner.cancel(ticket);
+    } else if (found instanceof Entry) {
+      this.#stop(found, stoppedError());
+    } else {
+      this.#byTicket.delete(ticket);
+      for (const part of found.parts) this.#stop(part, stoppedError());
+    }
+  }
+
+  load(): RunnerLoad {
+    const { lanes, busy, waiting } = this.#runner.load();
+    return { lanes, busy, waiting: waiting + this.#waitingRequests() };
+  }
+
+  stats(): BatcherStats {
+    const queues = [...this.#eachQueue()];
+    return {
+      requests: this.#requests,
+      batches: this.#batches,
+      lone: this.#lone,
+      batchRows: this.#batchRows.summary(),
+      paddedRows: this.#paddedRows,
+      waitMicros: this.#waitMicros.summary(),
+      queuedRequests: this.#waitingRequests(),
+      queuedRows: this.#queuedRows,
+      queues: queues.length,
+      inFlight: this.#inFlight,
+      passed: { ...this.#passed },
+      refusedFull: this.#refusedFull,
+      refusedLate: this.#refusedLate,
+      expired: this.#expired,
+      stopped: this.#stopped,
+      failedBatches: this.#failedBatches,
+      retried: this.#retried,
+      failed: this.#failed,
+      lastError: this.#lastError,
+      adaptive: queues.flatMap(({ adaptive }) => (adaptive === undefined ? [] : adaptive.stats())),
+    };
+  }
+
+  /** What waits leaves without further delay; resolves when all is done and the runner is closed. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      this.#ending = 'closing';
+      this.#dispatch();
+      if (this.#unsettled > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
+      await this.#runner.close();
+    })();
+    return this.#closed;
+  }
+
+  destroy(): Promise<void> {
+    this.#ending = 'destroyed';
+    this.#timer?.clear();
+    for (const queue of [...this.#active]) {
+      for (let entry = queue.line.peek(); entry !== undefined; entry = queue.line.peek()) {
+        this.#takeOut(entry);
+        this.#reject(entry, destroyedError());
+      }
+    }
+    for (const entry of this.#again.splice(0)) {
+      if (entry.state === State.again) this.#reject(entry, destroyedError());
+    }
+    // Those in a batch end with it.
+    const destroyed = this.#runner.destroy();
+    this.#closed ??= destroyed;
+    return this.#closed;
+  }
+
+  // Taking requests.
+
+  #pass(
+    request: RunRequest,
+    options: RunnerOptions,
+    reason: PassReason,
+  ): RunOutputs | Promise<RunOutputs> {
+    this.#passed[reason]++;
+    const started = this.#runner.run(request, options);
+    if (isPromise(started)) {
+      // It takes a lane that a batch would have.
+      this.#inFlight++;
+      started.then(this.#passEnded, this.#passEnded);
+    }
+    return started;
+  }
+
+  readonly #passEnded = (): void => {
+    this.#inFlight--;
+    this.#dispatch();
+  };
+
+  #queueOf(request: RunRequest, plan: SignaturePlan): Queue | undefined {
+    const key = this.#key;
+    writeKey(request, plan, this.#options.lengthBuckets, key);
+    let queue = this.#lastQueue;
+    if (queue === undefined || !sameKey(queue.key, key)) {
+      const hash = hashKey(key);
+      queue = this.#queues.get(hash);
+      while (queue !== undefined && !sameKey(queue.key, key)) queue = queue.nextOfHash;
+      if (queue === undefined) {
+        if (this.#queueCount >= maxQueues && !this.#dropIdleQueue()) return undefined;
+        const { signature, inputs, outputs } = request;
+        queue = new Queue([...key], hash, plan, signature, [...inputs], [...outputs]);
+        queue.nextOfHash = this.#queues.get(hash);
+        this.#queues.set(hash, queue);
+        this.#queueCount++;
+        const { targetMicros, maxBatchSize, maxDelayMicros, allowedBatchSizes } = this.#options;
+        if (targetMicros !== undefined) {
+          queue.adaptive = new Adaptive(
+            { targetMicros, maxBatchSize, maxDelayMicros, allowedBatchSizes },
+            queue.times,
+            performance.now() * 1000,
+          );
+        }
+      }
+      this.#lastQueue = queue;
+    }
+    queue.used = ++this.#uses;
+    return queue;
+  }
+
+  *#eachQueue(): Generator<Queue> {
+    for (const first of this.#queues.values()) {
+      for (let queue: Queue | undefined = first; queue !== undefined; queue = queue.nextOfHash) {
+        yield queue;
+      }
+    }
+  }
+
+  /** The one that was not used for longest. A batch of its may still run, and needs it no more. */
+  #dropIdleQueue(): boolean {
+    let idle: Queue | undefined;
+    for (const queue of this.#eachQueue()) {
+      const isIdle = queue.line.length === 0 && (idle === undefined || queue.used < idle.used);
+      if (isIdle && !this.#again.some((entry) => entry.queue === queue)) idle = queue;
+    }
+    if (idle === undefined) return false;
+    const first = this.#queues.get(idle.hash);
+    if (first === idle) {
+      if (idle.nextOfHash === undefined) this.#queues.delete(idle.hash);
+      else this.#queues.set(idle.hash, idle.nextOfHash);
+    } else {
+      let before = first as Queue;
+      while (before.nextOfHash !== idle) before = before.nextOfHash as Queue;
+      before.nextOfHash = idle.nextOfHash;
+    }
+    if (this.#lastQueue === idle) this.#lastQueue = undefined;
+    this.#queueCount--;
+    return true;
+  }
+
+  /** @throws ERR_TENON_QUEUE_FULL, ERR_TENON_DEADLINE. */
+  #admit(queue: Queue, rows: number, deadline: number): void {
+    if (this.#queuedRows === 0) return;
+    const { maxQueuedRows, refuseLate } = this.#options;
+    const state: QueueState = {
+      queuedRows: this.#queuedRows,
+      maxQueuedRows,
+      batchRows: this.#limitOf(queue),
+      lanes: this.#lanes,
+      inFlight: this.#inFlight,
+      batchMicros: deadline > 0 && refuseLate ? queue.times.expected(this.#limitOf(queue)) : 0,
+    };
+    if (!hasRoom(state, rows)) {
+      this.#refusedFull++;
+      throw new TenonError(
+        'ERR_TENON_QUEUE_FULL',
+        `expected at most ${maxQueuedRows} rows to wait for a batch (batching.maxQueuedBatches × maxBatchSize), received ${rows} more with ${this.#queuedRows} waiting`,
+      );
+    }
+    if (deadline > 0) {
+      const leftMicros = (deadline - performance.now()) * 1000;
+      if (isTooLate(state, leftMicros)) {
+        this.#refusedLate++;
+        throw new TenonError(
+          'ERR_TENON_DEADLINE',
+          `expected a batch to begin within the ${Math.max(0, leftMicros / 1000).toFixed(1)} ms the caller waits, and ${this.#queuedRows} rows are in front of it (batching.refuseLate)`,
+        );
+      }
+    }
+  }
+
+  #enqueue(
+    queue: Queue,
+    rows: number,
+    feeds: readonly RunTensor[],
+    { priority, caller, borrow, deadline }: RunnerOptions,
+    ticket: number,
+  ): Promise<RunOutputs> {
+    const { releaseFromBytes } = this.#memory;
+    let held = feeds;
+    let isHeld = false;
+    if (!borrow) {
+      const own: RunTensor[] = [];
+      for (let i = 0; i < feeds.length; i++) {
+        const feed = this.#memory.hold(feeds[i] as RunTensor);
+        if ((feed[2] as Uint8Array).byteLength >= releaseFromBytes) isHeld = true;
+        own.push(feed);
+      }
+      held = own;
+    }
+    const level = levelOf(priority, this.#options.priorityLevels);
+    const entry = new Entry(queue, rows, level, caller, ticket, deadline, held, isHeld);
+    this.#settling = entry;
+    const promise = new Promise<RunOutputs>(this.#executor);
+    const now = performance.now();
+    entry.queuedMs = now;
+    if (ticket !== 0) this.#byTicket.set(ticket, entry);
+    if (!queue.isListed) {
+      queue.isListed = true;
+      this.#active.push(queue);
+      queue.dueMs = now + this.#delayMsOf(queue);
+    }
+    queue.line.push(entry);
+    this.#queuedRows += rows;
+    this.#requests++;
+    this.#unsettled++;
+    if (this.#inFlight < this.#lanes && !this.#isScheduled) {
+      // Runs of one tick travel together.
+      this.#isScheduled = true;
+      queueMicrotask(this.#dispatch);
+    }
+    return promise;
+  }
+
+  /** One for all promises, because a closure for each costs. */
+  readonly #executor = (
+    resolve: (outputs: RunOutputs) => void,
+    reject: (error: unknown) => void,
+  ): void => {
+    this.#settling.resolve = resolve;
+    this.#settling.reject = reject;
+  };
+
+  async #runPieces(
+    queue: Queue,
+    pieces: readonly RunTensor[][],
+    options: RunnerOptions,
+  ): Promise<RunOutputs> {
+    const whole: Whole = { parts: [] };
+    if (options.ticket !== 0) this.#byTicket.set(options.ticket, whole);
+    const running: Promise<RunOutputs>[] = [];
+    try {
+      for (const feeds of pieces) {
+        const rows = (feeds[0] as RunTensor)[1][0] as number;
+        const part = this.#enqueue(queue, rows, feeds, options, 0);
+        // The first failure is the request's; the others have no one to hear them.
+        part.catch(() => undefined);
+        running.push(part);
+        whole.parts.push(this.#settling);
+      }
+      return joinOutputs(await Promise.all(running));
+    } catch (error) {
+      // Where one part fails nobody wants the others.
+      for (const part of whole.parts) this.#stop(part, stoppedError());
+      throw error;
+    } finally {
+      this.#byTicket.delete(options.ticket);
+    }
+  }
+
+  // Sending batches.
+
+  #limitOf(queue: Queue): number {
+    const size = queue.adaptive?.maxBatchSize ?? this.#options.maxBatchSize;
+    return Math.min(size, queue.failureLimit);
+  }
+
+  #delayMsOf(queue: Queue): number {
+    return (queue.adaptive?.delayMicros ?? this.#options.maxDelayMicros) / 1000;
+  }
+
+  #refreshLanes(): void {
+    try {
+      this.#lanes = Math.max(1, this.#runner.load().lanes);
+    } catch {
+      // A runner that is closed has no load; what is sent to it says so.
+    }
+  }
+
+  readonly #dispatch = (): void => {
+    this.#isScheduled = false;
+    if (this.#active.length === 0 && this.#again.length === 0) return;
+    this.#refreshLanes();
+    while (this.#inFlight < this.#lanes) {
+      const again = this.#nextAgain();
+      if (again !== undefined) {
+        this.#sendAlone(again);
+        continue;
+      }
+      const queue = this.#nextQueue();
+      if (queue === undefined) return;
+      this.#send(queue);
+    }
+  };
+
+  #nextAgain(): Entry | undefined {
+    while (this.#again.length > 0) {
+      const entry = this.#again.shift() as Entry;
+      if (entry.state === State.again) return entry;
+    }
+    return undefined;
+  }
+
+  /** The queue whose first request goes first: by priority, then by age. */
+  #nextQueue(): Queue | undefined {
+    let best: Queue | undefined;
+    let bestFirst: Entry | undefined;
+    let dueMs = Infinity;
+    const now = this.#timer === undefined ? 0 : performance.now();
+    for (const queue of this.#active) {
+      if (this.#timer !== undefined && !this.#isDue(queue, now)) {
+        dueMs = Math.min(dueMs, queue.dueMs);
+        continue;
+      }
+      const first = queue.line.peek() as Entry;
+      const isBetter =
+        bestFirst === undefined ||
+        first.priority > bestFirst.priority ||
+        (first.priority === bestFirst.priority && first.queuedMs < bestFirst.queuedMs);
+      if (isBetter) {
+        best = queue;
+        bestFirst = first;
+      }
+    }
+    if (best === undefined && dueMs < Infinity) this.#timer?.set(dueMs);
+    return best;
+  }
+
+  #isDue(queue: Queue, now: number): boolean {
+    return (
+      queue.dueMs <= now || this.#ending === 'closing' || queue.line.rows >= this.#limitOf(queue)
+    );
+  }
+
+  #takeOut(entry: Entry): void {
+    const { queue } = entry;
+    queue.line.remove(entry);
+    this.#queuedRows -= entry.rows;
+    if (queue.line.length > 0) return;
+    queue.isListed = false;
+    const at = this.#active.indexOf(queue);
+    const last = this.#active.pop() as Queue;
+    if (last !== queue) this.#active[at] = last;
+  }
+
+  #send(queue: Queue): void {
+    const now = performance.now();
+    const limit = this.#limitOf(queue);
+    const members: Entry[] = [];
+    let rows = 0;
+    for (let entry = queue.line.peek(); entry !== undefined; entry = queue.line.peek()) {
+      if (!fits(rows, entry.rows, limit)) break;
+      this.#takeOut(entry);
+      if (entry.deadline !== 0 && entry.deadline <= now) {
+        this.#expired++;
+        this.#reject(entry, expiredError());
+        continue;
+      }
+      members.push(entry);
+      rows += entry.rows;
+      if (rows >= limit) break;
+    }
+    if (this.#timer !== undefined && queue.line.length > 0) {
+      queue.dueMs = queue.line.least(({ queuedMs }) => queuedMs) + this.#delayMsOf(queue);
+    }
+    if (members.length === 0) return;
+    for (const { queuedMs } of members) this.#waitMicros.add((now - queuedMs) * 1000);
+    const whole = roundUp(rows, this.#options.allowedBatchSizes);
+    const [first] = members;
+    if (members.length === 1 && whole === rows && !needsMask(queue)) {
+      this.#sendAlone(first as Entry, now);
+      return;
+    }
+    this.#paddedRows += whole - rows;
+    this.#sendBatch(queue, members, rows, whole, now);
+  }
+
+  /** A batch of its own, whose failure is its own. */
+  #sendAlone(entry: Entry, now = performance.now()): void {
+    const { queue, rows, feeds, priority, deadline, caller } = entry;
+    if (needsMask(queue)) {
+      this.#sendBatch(queue, [entry], rows, rows, now);
+      return;
+    }
+    this.#lone++;
+    const ticket = entry.ticket === 0 ? this.#tickets.next() : entry.ticket;
+    const batch = this.#begin([entry], rows, ticket, now);
+    const { signature, inputs, outputs } = queue;
+    let started: RunOutputs | Promise<RunOutputs>;
+    try {
+      started = this.#runner.run(
+        { signature, inputs, feeds, outputs, targets: undefined },
+        // As for a batch: nobody else writes to what was held.
+        { ticket, priority, borrow: true, deadline, caller },
+      );
+    } catch (error) {
+      this.#end(batch);
+      this.#fail(entry, error);
+      return;
+    }
+    if (!isPromise(started)) {
+      this.#end(batch);
+      this.#succeed(entry, started);
+      return;
+    }
+    started.then(
+      (outputs) => {
+        this.#end(batch);
+        this.#succeed(entry, outputs);
+        this.#dispatch();
+      },
+      (error: unknown) => {
+        this.#end(batch);
+        this.#fail(entry, error);
+        this.#dispatch();
+      },
+    );
+  }
+
+  #sendBatch(
+    queue: Queue,
+    members: readonly Entry[],
+    rows: number,
+    whole: number,
+    now: number,
+  ): void {
+    const { signature, inputs, outputs, plan } = queue;
+    const batch = this.#begin(members, rows, this.#tickets.next(), now);
+    let started: Promise<BatchOutputs>;
+    try {
+      const feeds = members.map((member) => member.feeds);
+      started = this.#runner.runBatch(
+        {
+          signature,
+          inputs,
+          members: feeds,
+          outputs,
+          layout: layoutOf(plan, inputs, outputs, feeds, whole),
+        },
+        {
+          ticket: batch.ticket,
+          priority: (members[0] as Entry).priority,
+          // Memory that was held is nobody else's to write to.
+          borrow: true,
+          deadline: 0,
+          caller: undefined,
+        },
+      );
+    } catch (error) {
+      this.#end(batch);
+      this.#failBatch(queue, batch, error);
+      return;
+    }
+    started.then(
+      (results) => {
+        this.#end(batch);
+        if (queue.failureLimit < Infinity) {
+          queue.failureLimit = limitAfterSuccess(
+            queue.failureLimit,
+            queue.adaptive?.maxBatchSize ?? this.#options.maxBatchSize,
+          );
+        }
+        members.forEach((member, i) => this.#succeed(member, results[i] as RunOutputs));
+        this.#dispatch();
+      },
+      (error: unknown) => {
+        this.#end(batch);
+        this.#failBatch(queue, batch, error);
+        this.#dispatch();
+      },
+    );
+  }
+
+  #begin(members: readonly Entry[], rows: number, ticket: number, now: number): Batch {
+    const batch = new Batch(members, rows, ticket, now);
+    for (const member of members) {
+      member.state = State.running;
+      member.batch = batch;
+    }
+    this.#inFlight++;
+    this.#batches++;
+    this.#batchRows.add(rows);
+    return batch;
+  }
+
+  #end({ members, rows, startedMs, live }: Batch): void {
+    this.#inFlight--;
+    if (live === 0) return;
+    const nowMs = performance.now();
+    const { queue } = members[0] as Entry;
+    const micros = (nowMs - startedMs) * 1000;
+    queue.times.note(rows, micros);
+    if (queue.adaptive === undefined) return;
+    for (const { queuedMs } of members) queue.adaptive.noteLatency((nowMs - queuedMs) * 1000);
+    queue.adaptive.noteBatch(rows, micros, queue.line.rows, this.#lanes, nowMs * 1000);
+  }
+
+  // Settling requests.
+
+  #failBatch(queue: Queue, { members }: Batch, error: unknown): void {
+    const waiting = members.filter(({ state }) => state === State.running);
+    if (waiting.length === 0) return;
+    this.#failedBatches++;
+    this.#lastError = inShort(error);
+    const code = (error as TenonError | null)?.code;
+    if (code === 'ERR_TENON_BATCH') queue.isUnbatchable = true;
+    const isAlone = members.length === 1 && (code !== 'ERR_TENON_BATCH' || needsMask(queue));
+    if (isAlone || this.#ending === 'destroyed' || overload.has(code)) {
+      // Of several nobody knows whose the failure is, and there is no time left to find out.
+      const isAnyones = !isAlone && !overload.has(code);
+      for (const member of waiting) this.#fail(member, isAnyones ? destroyedError() : error);
+      return;
+    }
+    queue.failureLimit = limitAfterFailure(waiting.reduce((sum, { rows }) => sum + rows, 0));
+    for (const member of waiting) {
+      member.state = State.again;
+      member.batch = undefined;
+      this.#retried++;
+      this.#again.push(member);
+    }
+  }
+
+  #succeed(entry: Entry, outputs: RunOutputs): void {
+    if (entry.state === State.settled) return;
+    this.#settle(entry);
+    entry.resolve(outputs);
+  }
+
+  #fail(entry: Entry, error: unknown): void {
+    if (entry.state === State.settled) return;
+    this.#failed++;
+    this.#reject(entry, error);
+  }
+
+  #reject(entry: Entry, error: unknown): void {
+    this.#settle(entry);
+    entry.reject(error);
+  }
+
+  #stop(entry: Entry, error: unknown): void {
+    const { state, batch } = entry;
+    if (state === State.settled) return;
+    if (state === State.waiting) this.#takeOut(entry);
+    this.#stopped++;
+    this.#reject(entry, error);
+    if (state === State.running && batch !== undefined && --batch.live === 0) {
+      this.#runner.cancel(batch.ticket);
+    }
+  }
+
+  #settle(entry: Entry): void {
+    entry.state = State.settled;
+    if (entry.ticket !== 0) this.#byTicket.delete(entry.ticket);
+    if (entry.isHeld) for (const feed of entry.feeds) this.#memory.release(feed);
+    this.#unsettled--;
+    if (this.#unsettled === 0) this.#drained?.();
+  }
+
+  #waitingRequests(): number {
+    return (
+      this.#active.reduce((sum, { line }) => sum + line.length, 0) +
+      this.#again.reduce((sum, { state }) => sum + (state === State.again ? 1 : 0), 0)
+    );
+  }
+}
+
+/** Failures that say nothing of the members: trying each again would only add to them. */
+const overload = new Set<string | undefined>([
+  'ERR_TENON_QUEUE_FULL',
+  'ERR_TENON_MODEL_CLOSED',
+  'ERR_TENON_ABORTED',
+]);
+
+/** Whether requests of this queue leave an input to the batcher. */
+function needsMask({ plan, inputs }: Queue): boolean {
+  return plan.mask !== undefined && !inputs.includes(plan.mask.input);
+}
+
+function isPromise(started: RunOutputs | Promise<RunOutputs>): started is Promise<RunOutputs> {
+  return !Array.isArray(started);
+}
+
+function closedError(): TenonError {
+  return new TenonError(
+    'ERR_TENON_MODEL_CLOSED',
+    'expected an open model, received a call after close()',
+  );
+}
+
+function stoppedError(): TenonError {
+  return new TenonError('ERR_TENON_ABORTED', 'the run was stopped');
+}
+
+function destroyedError(): TenonError {
+  return new TenonError('ERR_TENON_ABORTED', 'the model was destroyed before the run began');
+}
+
+function expiredError(): TenonError {
+  return new TenonError(
+    'ERR_TENON_TIMEOUT',
+    'expected a batch to take the run before its time was up, and none did',
+  );
+}
+
+function inShort(error: unknown): BatcherStats['lastError'] {
+  const { code, message } = (error ?? {}) as Partial<TenonError>;
+  return { code, message: message ?? String(error) };
+}
