@@ -616,6 +616,53 @@ describe.each([
   });
 });
 
+describe('a decoder’s cache that stays in the engine and grows for 1 000 steps', () => {
+  const steps = 1000;
+  const empty = () => Tensor.alloc('float32', [1, 2, 0, 4]) as Tensor;
+
+  it.each([['run'], ['runSync']] as const)('through %s is not copied', async (how) => {
+    await using model = await load(modelPath('decoder_cache.onnx'));
+    const x = Tensor.alloc('float32', [1, 8]);
+    const logits = Tensor.alloc('float32', [1, 16]);
+    let [key, value] = [empty(), empty()];
+    for (let step = 0; step < steps; step++) {
+      x.data.fill(Math.sin(step));
+      const outputs = await model[how](
+        { x, past_key: key, past_value: value },
+        { outputs: { logits, present_key: 'engine', present_value: 'engine' } },
+      );
+      key.dispose();
+      value.dispose();
+      [key, value] = [outputs['present_key'], outputs['present_value']];
+    }
+    const { feedBytesCopied, outputBytesCopied, runs } = model.stats();
+    expect([runs, feedBytesCopied, outputBytesCopied]).toEqual([steps, 0, 0]);
+    expect([key.location, key.shape]).toEqual(['engine', [1, 2, steps, 4]]);
+    expect((await value.toHost()).shape).toEqual([1, 2, steps, 4]);
+  });
+
+  it('is what a caller would have carried', async () => {
+    await using model = await load(modelPath('decoder_cache.onnx'));
+    const x = Tensor.alloc('float32', [1, 8]);
+    let kept = { past_key: empty(), past_value: empty() };
+    let carried = kept;
+    for (let step = 0; step < 100; step++) {
+      x.data.fill(Math.sin(step));
+      const outputs = await model.run(
+        { x, ...kept },
+        { outputs: { logits: 'host', present_key: 'engine', present_value: 'engine' } },
+      );
+      const expected = await model.run({ x, ...carried });
+      expect(numbers(outputs['logits']), `step ${step}`).toEqual(numbers(expected['logits']));
+      kept = { past_key: outputs['present_key'], past_value: outputs['present_value'] };
+      carried = {
+        past_key: expected['present_key'] as Tensor,
+        past_value: expected['present_value'] as Tensor,
+      };
+    }
+  });
+});
+
 describe.each(short)('a binding of %s', (_engine, file, input, output, fed, expected) => {
   it('runs as its model does, into the same tensors each time', async () => {
     await using model = await load(modelPath(file));
