@@ -13,12 +13,14 @@ export type {
   ExecutionProvider,
   LogLevel,
   OnnxRuntimeLoadOptions,
+  OnnxRuntimeRunOptions,
   ThreadAffinity,
 } from './engines/options-onnxruntime.js';
 export type {
   RewriteMode,
   TensorFlowLoadOptions,
   TensorFlowRewriterOptions,
+  TensorFlowRunOptions,
 } from './engines/options-tensorflow.js';
 export { TenonError, type TenonErrorCode } from './errors.js';
 export {

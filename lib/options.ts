@@ -124,6 +124,18 @@ export function path(value: unknown, name: string): string | undefined {
   return value;
 }
 
+/** The path in `{ file }`; empty where nothing is given. */
+export function outputFile(value: unknown, name: string): string {
+  if (value === undefined) return '';
+  return requiredPath(checkOptions(value, name, ['file'])['file'], `${name}.file`);
+}
+
+export function requiredPath(value: unknown, name: string): string {
+  const given = path(value, name);
+  if (given === undefined) throw invalidArgument(name, 'a path', undefined);
+  return given;
+}
+
 export function paths(value: unknown, name: string): string[] {
   return strings(value, name).map((item, index) => path(item, `${name}[${index}]`) as string);
 }

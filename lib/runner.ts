@@ -6,6 +6,7 @@ import type {
   NativeBatchLayout,
   NativeBatchOutputs,
   NativeOutputs,
+  NativeRunOptions,
   NativeTarget,
   NativeTensorIn,
   NativeValueIn,
@@ -30,6 +31,8 @@ export interface RunRequest {
   readonly outputs: readonly number[];
   /** Where each goes; undefined: all to host memory of their own. */
   readonly targets: readonly NativeTarget[] | undefined;
+  /** What the engine is told of this run alone: it can share no call with others. */
+  readonly options?: NativeRunOptions | undefined;
 }
 
 /** Several calls that ask for the same, as one call of the engine. Outputs go to host memory. */

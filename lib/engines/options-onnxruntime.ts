@@ -1,7 +1,12 @@
 /** ONNX Runtime's options: checked, in the form the addon takes. */
 
 import { invalidArgument, TenonError } from '../errors.js';
-import type { NativeOnnxLoad, NativeProvider, NativeTensorIn } from '../native/types.js';
+import type {
+  NativeOnnxLoad,
+  NativeOnnxRunOptions,
+  NativeProvider,
+  NativeTensorIn,
+} from '../native/types.js';
 import * as check from '../options.js';
 import { Tensor, toNative } from '../tensor/tensor.js';
 
@@ -91,6 +96,28 @@ export interface OnnxRuntimeLoadOptions {
   activeLoraAdapters?: readonly string[];
 }
 
+/** What ONNX Runtime is told of one run, or of every run of a binding. */
+export interface OnnxRuntimeRunOptions {
+  /** Run configuration entries by their own keys, in place of `runConfigEntries`' where both have one. */
+  configEntries?: Readonly<Record<string, string | number | boolean>>;
+  /**
+   * Names of the model's `loraAdapters` that the run uses, and no others; none if it is empty.
+   * Default: `activeLoraAdapters`.
+   */
+  loraAdapters?: readonly string[];
+  /** Records what each operator of the run costs, in Chrome's trace format. 1.25 and later. */
+  profiling?: {
+    /** The file to write, there when the run has ended; one that is there is replaced. */
+    file: string;
+  };
+  /** The least severe records of the run. Default: the model's. */
+  logLevel?: LogLevel;
+  /** How much is said at level 'verbose'. Default: the model's. */
+  logVerbosity?: number;
+  /** What the run's records are marked with. */
+  tag?: string;
+}
+
 /** What the addon takes of it. */
 export type ResolvedOnnxRuntimeOptions = { library: string | undefined } & Pick<
   NativeOnnxLoad,
@@ -157,14 +184,6 @@ export function resolveOnnxRuntimeOptions(given: unknown): ResolvedOnnxRuntimeOp
     check.entries(onnx[option], named(option), tensorToNative);
 
   const level = check.oneOf(onnx['logLevel'], named('logLevel'), logLevels);
-  const profiling =
-    onnx['profiling'] === undefined
-      ? undefined
-      : check.checkOptions(onnx['profiling'], named('profiling'), ['file']);
-  const profilePath = check.path(profiling?.['file'], 'onnxruntime.profiling.file');
-  if (profiling !== undefined && profilePath === undefined) {
-    throw invalidArgument('onnxruntime.profiling.file', 'a path', undefined);
-  }
   const loraAdapters = check.entries(onnx['loraAdapters'], named('loraAdapters'), adapter);
   const activeLoraAdapters = check.strings(onnx['activeLoraAdapters'], named('activeLoraAdapters'));
   for (const name of activeLoraAdapters) {
@@ -184,7 +203,7 @@ export function resolveOnnxRuntimeOptions(given: unknown): ResolvedOnnxRuntimeOp
     cpuArena: flag('cpuArena', true),
     memoryPattern: flag('memoryPattern', true),
     deterministic: flag('deterministic', false),
-    profilePath: profilePath ?? '',
+    profilePath: check.outputFile(onnx['profiling'], named('profiling')),
     logSeverity: level === undefined ? undefined : logLevels.indexOf(level),
     logVerbosity: check.integer(onnx['logVerbosity'], named('logVerbosity'), 0, 0),
     logId: check.string(onnx['logId'], named('logId')) ?? '',
@@ -199,6 +218,41 @@ export function resolveOnnxRuntimeOptions(given: unknown): ResolvedOnnxRuntimeOp
     weightGroup: check.string(onnx['weightGroup'], named('weightGroup')) ?? '',
     loraAdapters,
     activeLoraAdapters,
+  };
+}
+
+const runOptions = [
+  'configEntries',
+  'loraAdapters',
+  'profiling',
+  'logLevel',
+  'logVerbosity',
+  'tag',
+] as const satisfies readonly (keyof OnnxRuntimeRunOptions)[];
+
+/**
+ * Undefined where nothing is asked for.
+ *
+ * @throws ERR_TENON_INVALID_ARGUMENT naming the option.
+ */
+export function resolveOnnxRuntimeRunOptions(given: unknown): NativeOnnxRunOptions | undefined {
+  const onnx = check.checkOptions(given, 'onnxruntime', runOptions);
+  if (runOptions.every((option) => onnx[option] === undefined)) return undefined;
+  const level = check.oneOf(onnx['logLevel'], 'onnxruntime.logLevel', logLevels);
+  return {
+    engine: 'onnxruntime',
+    configEntries: check.entries(onnx['configEntries'], 'onnxruntime.configEntries', check.text),
+    loraAdapters:
+      onnx['loraAdapters'] === undefined
+        ? undefined
+        : [...new Set(check.strings(onnx['loraAdapters'], 'onnxruntime.loraAdapters'))],
+    logSeverity: level === undefined ? undefined : logLevels.indexOf(level),
+    logVerbosity:
+      onnx['logVerbosity'] === undefined
+        ? undefined
+        : check.integer(onnx['logVerbosity'], 'onnxruntime.logVerbosity', 0, 0),
+    tag: check.string(onnx['tag'], 'onnxruntime.tag') ?? '',
+    profilePath: check.outputFile(onnx['profiling'], 'onnxruntime.profiling'),
   };
 }
 

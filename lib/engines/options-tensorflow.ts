@@ -1,6 +1,7 @@
 /** TensorFlow's options: checked, and encoded as the ConfigProto that the engine takes. */
 
 import { invalidArgument } from '../errors.js';
+import type { NativeTensorFlowRunOptions } from '../native/types.js';
 import * as check from '../options.js';
 import {
   ConfigProto,
@@ -146,6 +147,30 @@ export interface TensorFlowLoadOptions {
   rewriter?: boolean | TensorFlowRewriterOptions;
 }
 
+/** What TensorFlow is told of one run, or of every run of a binding. */
+export interface TensorFlowRunOptions {
+  /**
+   * Milliseconds after which the engine ends the run by itself, with ERR_TENON_RUN and `engineCode`
+   * 4, when it next looks: between two operations. Unlike `timeoutMs` of a run it says nothing
+   * before that, and then leaves the lane free. Default: `operationTimeoutMs`.
+   */
+  timeoutMs?: number;
+  /** Records what each operation of the run took, and on which thread and device. */
+  trace?: {
+    /**
+     * The file to write when the run has gone well; one that is there is replaced. If the name ends
+     * in `.pb` it is a serialized tensorflow.RunMetadata, which has memory and shapes, too;
+     * otherwise it is JSON in the format of Chrome's trace viewer and Perfetto.
+     */
+    file: string;
+    /**
+     * What GPUs did, too: kernels and copies. Only one run of the process can be recorded so at a
+     * time; another one is ERR_TENON_RUN. Default: false.
+     */
+    hardware?: boolean;
+  };
+}
+
 export interface ResolvedTensorFlowOptions {
   library: string | undefined;
   opLibraries: string[];
@@ -197,6 +222,33 @@ export function resolveTensorFlowOptions(given: unknown): ResolvedTensorFlowOpti
     },
     inputs: graphTensors(tensorflow['inputs'], 'tensorflow.inputs'),
     outputs: graphTensors(tensorflow['outputs'], 'tensorflow.outputs'),
+  };
+}
+
+const runOptions = [
+  'timeoutMs',
+  'trace',
+] as const satisfies readonly (keyof TensorFlowRunOptions)[];
+
+/**
+ * Undefined where nothing is asked for.
+ *
+ * @throws ERR_TENON_INVALID_ARGUMENT naming the option.
+ */
+export function resolveTensorFlowRunOptions(
+  given: unknown,
+): NativeTensorFlowRunOptions | undefined {
+  const tensorflow = check.checkOptions(given, 'tensorflow', runOptions);
+  if (runOptions.every((option) => tensorflow[option] === undefined)) return undefined;
+  const trace = check.checkOptions(tensorflow['trace'], 'tensorflow.trace', ['file', 'hardware']);
+  return {
+    engine: 'tensorflow',
+    timeoutMs: check.integer(tensorflow['timeoutMs'], 'tensorflow.timeoutMs', 0, 0),
+    tracePath:
+      tensorflow['trace'] === undefined
+        ? ''
+        : check.requiredPath(trace['file'], 'tensorflow.trace.file'),
+    traceHardware: check.boolean(trace['hardware'], 'tensorflow.trace.hardware', false),
   };
 }
 

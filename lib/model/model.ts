@@ -1,6 +1,14 @@
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
-import type { EngineName, NativeHistogram, NativeOutputs } from '../native/types.js';
+import type { OnnxRuntimeRunOptions } from '../engines/options-onnxruntime.js';
+import { resolveRunOptions } from '../engines/options-run.js';
+import type { TensorFlowRunOptions } from '../engines/options-tensorflow.js';
+import type {
+  EngineName,
+  NativeHistogram,
+  NativeOutputs,
+  NativeRunOptions,
+} from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import type { SessionStats } from '../pool/session-pool.js';
 import type { Runner } from '../runner.js';
@@ -46,6 +54,13 @@ export interface RunOptions<
    * memory.
    */
   outputs?: readonly O[] | { readonly [name in O]?: OutputPlace };
+  /**
+   * What only ONNX Runtime is told of this run; says nothing of a model of TensorFlow. A run with
+   * such options, or those of TensorFlow, always goes to a lane.
+   */
+  onnxruntime?: OnnxRuntimeRunOptions;
+  /** What only TensorFlow is told of this run; says nothing of an ONNX model. */
+  tensorflow?: TensorFlowRunOptions;
 }
 
 export interface AsyncRunOptions<
@@ -74,6 +89,9 @@ export interface BindOptions<T extends ModelTypes<T>, S extends keyof T> {
   signature?: S;
   /** Tensors that outputs are written into. The others get memory of their own. */
   outputs?: { readonly [name in keyof T[S]['outputs']]?: Tensor };
+  /** What the engine is told of each run of the binding; as for `run`. */
+  onnxruntime?: OnnxRuntimeRunOptions;
+  tensorflow?: TensorFlowRunOptions;
 }
 
 /** An execution provider that could not start. */
@@ -250,9 +268,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       borrow = boolean(given['borrow'], 'borrow', false);
     }
     const request = this.#request(feeds, given);
+    const own = this.#engineOptions(given);
     const ticket = this.#nextTicket();
     const deadline = stop.timeoutMs === 0 ? 0 : performance.now() + stop.timeoutMs;
-    const started = this.#runner.run(request, {
+    const started = this.#runner.run(own === undefined ? request : { ...request, options: own }, {
       ticket,
       priority,
       borrow,
@@ -276,12 +295,13 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
   >(feeds: Feeds<T, S>, options?: RunOptions<T, S, O>): Pick<T[S]['outputs'], O> {
     const given =
-      options === undefined
-        ? noOptions
-        : checkOptions(options, 'runSync', ['signature', 'outputs']);
+      options === undefined ? noOptions : checkOptions(options, 'runSync', syncRunOptionNames);
     const request = this.#request(feeds, given);
     const { signature, inputs, feeds: values, outputs, targets } = request;
-    const results = this.#sessions.first().runSync(signature, inputs, values, outputs, targets);
+    const own = this.#engineOptions(given);
+    const results = this.#sessions
+      .first()
+      .runSync(signature, inputs, values, outputs, targets, own);
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
@@ -299,7 +319,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     feeds: Feeds<T, S>,
     options?: BindOptions<T, S>,
   ): Promise<Binding<T[S]['outputs']>> {
-    const given = checkOptions(options, 'bind', ['signature', 'outputs']);
+    const given = checkOptions(options, 'bind', syncRunOptionNames);
+    const own = this.#engineOptions(given);
     const plan = this.#plan(string(given['signature'], 'signature'));
     const places = checkOptions(given['outputs'], 'outputs', plan.outputNames);
     const request = this.#request(feeds, { signature: given['signature'] });
@@ -311,7 +332,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       missing.length === 0
         ? {}
         : ((await this.run(feeds, {
-            ...(given['signature'] === undefined ? {} : { signature: given['signature'] as S }),
+            ...given,
             outputs: missing as (keyof T[S]['outputs'])[],
           })) as Record<string, unknown>);
     const outputs: Record<string, Tensor> = {};
@@ -334,6 +355,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       request.feeds,
       request.outputs,
       targets,
+      own,
     );
     return createBinding(native, outputs as T[S]['outputs'], async (runOptions) => {
       const stop =
@@ -442,6 +464,11 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     return makeRequest(plan, feeds, options['outputs'], this.#setup.validateShapes);
   }
 
+  /** Undefined where the engine is told nothing of this run alone. */
+  #engineOptions(given: Record<string, unknown>): NativeRunOptions | undefined {
+    return given === noOptions ? undefined : resolveRunOptions(this.engine, given);
+  }
+
   #plan(signature: string | undefined): Plan {
     if (signature === undefined) {
       if (this.#defaultPlan !== undefined) return this.#defaultPlan;
@@ -473,7 +500,8 @@ export function createModel<T extends ModelTypes<T>>(
 }
 
 const noOptions: Record<string, unknown> = Object.freeze({});
-const runOptionNames = ['signature', 'outputs', 'signal', 'timeoutMs', 'priority', 'borrow'];
+const syncRunOptionNames = ['signature', 'outputs', 'onnxruntime', 'tensorflow'];
+const runOptionNames = [...syncRunOptionNames, 'signal', 'timeoutMs', 'priority', 'borrow'];
 
 function isPromise(
   started: NativeOutputs | Promise<NativeOutputs>,

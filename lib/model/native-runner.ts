@@ -11,10 +11,20 @@ export class NativeRunner implements Runner {
   }
 
   run(
-    { signature, inputs, feeds, outputs, targets }: RunRequest,
+    { signature, inputs, feeds, outputs, targets, options }: RunRequest,
     { ticket, priority, borrow }: RunnerOptions,
   ): NativeOutputs | Promise<NativeOutputs> {
-    return this.session.run(signature, inputs, feeds, outputs, targets, ticket, priority, borrow);
+    return this.session.run(
+      signature,
+      inputs,
+      feeds,
+      outputs,
+      targets,
+      ticket,
+      priority,
+      borrow,
+      options,
+    );
   }
 
   runBatch(

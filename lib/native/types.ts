@@ -254,6 +254,30 @@ export interface NativeTensorFlowLoad {
   allowInline: boolean;
 }
 
+/** What ONNX Runtime is told of one run; paths and the tag are empty where there are none. */
+export interface NativeOnnxRunOptions {
+  engine: 'onnxruntime';
+  configEntries: [string, string][];
+  /** Undefined: the session's `activeLoraAdapters`. */
+  loraAdapters: string[] | undefined;
+  logSeverity: number | undefined;
+  logVerbosity: number | undefined;
+  tag: string;
+  profilePath: string;
+}
+
+/** What TensorFlow is told of one run. */
+export interface NativeTensorFlowRunOptions {
+  engine: 'tensorflow';
+  /** 0: no bound of this run's own. */
+  timeoutMs: number;
+  tracePath: string;
+  traceHardware: boolean;
+}
+
+/** Of the session's own engine. A run with these always goes to a lane. */
+export type NativeRunOptions = NativeOnnxRunOptions | NativeTensorFlowRunOptions;
+
 /** A call whose feeds and places of outputs are fixed. */
 export interface NativeBinding {
   /** One at a time. Undefined where the run happened on the calling thread. */
@@ -280,6 +304,7 @@ export interface NativeSession {
     ticket: number,
     priority: number,
     borrow: boolean,
+    options?: NativeRunOptions,
   ): NativeOutputs | Promise<NativeOutputs>;
   /** The same on the calling thread. */
   runSync(
@@ -288,14 +313,16 @@ export interface NativeSession {
     feeds: readonly NativeValueIn[],
     outputs: readonly number[],
     targets: readonly NativeTarget[] | undefined,
+    options?: NativeRunOptions,
   ): NativeOutputs;
-  /** Every target has to be a tensor. */
+  /** Every target has to be a tensor. The options hold for each run. */
   bind(
     signature: number,
     inputs: readonly number[],
     feeds: readonly NativeValueIn[],
     outputs: readonly number[],
     targets: readonly NativeTarget[],
+    options?: NativeRunOptions,
   ): NativeBinding;
   /** Several requests as one call of the engine, gathered and scattered on the lane. */
   runBatch(

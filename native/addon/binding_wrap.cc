@@ -13,12 +13,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Status RunAndNote(BoundRun& bound, ModelHost& host, size_t signature, CancelToken* cancel) {
+Status RunAndNote(BoundRun& bound, ModelHost& host, size_t signature, bool has_options,
+                  CancelToken* cancel) {
   const auto started = Clock::now();
   Status status = bound.Run(cancel);
   host.NoteRun(signature,
                static_cast<uint64_t>((Clock::now() - started) / std::chrono::nanoseconds(1)),
-               status);
+               status, !has_options);
   return status;
 }
 
@@ -31,13 +32,14 @@ Napi::Function BindingWrap::Define(Napi::Env env) {
 }
 
 Napi::Object BindingWrap::New(Napi::Env env, Napi::Object session, std::unique_ptr<BoundRun> bound,
-                              size_t signature, std::vector<Refresh> refreshes) {
+                              size_t signature, std::vector<Refresh> refreshes, bool has_options) {
   Napi::Object object = AddonState::Of(env).binding_constructor.New({});
   BindingWrap* const wrap = Unwrap(object);
   wrap->session_ = Napi::Persistent(session);
   wrap->bound_ = std::move(bound);
   wrap->signature_ = signature;
   wrap->refreshes_ = std::move(refreshes);
+  wrap->has_options_ = has_options;
   return object;
 }
 
@@ -59,9 +61,9 @@ Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
   ThrowIfBusy(env);
   RefreshFeeds();
   AddonState& state = AddonState::Of(env);
-  if (host->RunsInline(signature_) && state.MayRunInline()) {
+  if (!has_options_ && host->RunsInline(signature_) && state.MayRunInline()) {
     const auto started = Clock::now();
-    const Status status = RunAndNote(*bound_, *host, signature_, nullptr);
+    const Status status = RunAndNote(*bound_, *host, signature_, has_options_, nullptr);
     host->stats().inline_runs.fetch_add(1, std::memory_order_relaxed);
     state.NoteInline(Clock::now() - started);
     ThrowIfError(env, status);
@@ -70,8 +72,9 @@ Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
   ModelHost* const runner = host.get();
   SessionWrap::Call call;
   call.ticket = info[0].As<Napi::Number>().Uint32Value();
-  call.work = [bound = bound_, runner, signature = signature_](CancelToken* cancel) {
-    return RunAndNote(*bound, *runner, signature, cancel);
+  call.work = [bound = bound_, runner, signature = signature_,
+               has_options = has_options_](CancelToken* cancel) {
+    return RunAndNote(*bound, *runner, signature, has_options, cancel);
   };
   call.result = [](Napi::Env settle_env) { return settle_env.Undefined(); };
   call.ended = [this] {
@@ -94,7 +97,7 @@ void BindingWrap::RunSync(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = SessionWrap::Unwrap(session_.Value())->OpenHost(env);
   ThrowIfBusy(env);
   RefreshFeeds();
-  const Status status = RunAndNote(*bound_, *host, signature_, nullptr);
+  const Status status = RunAndNote(*bound_, *host, signature_, has_options_, nullptr);
   if (!status.ok()) throw ToError(env, status);
 }
 

@@ -23,9 +23,10 @@ class BindingWrap : public Napi::ObjectWrap<BindingWrap> {
   };
 
   static Napi::Function Define(Napi::Env env);
-  // `session` is the SessionWrap's object, which the binding keeps.
+  // `session` is the SessionWrap's object, which the binding keeps. A run with options
+  // of its own (`has_options`) is never made on the event loop.
   static Napi::Object New(Napi::Env env, Napi::Object session, std::unique_ptr<BoundRun> bound,
-                          size_t signature, std::vector<Refresh> refreshes);
+                          size_t signature, std::vector<Refresh> refreshes, bool has_options);
 
   explicit BindingWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
@@ -40,6 +41,7 @@ class BindingWrap : public Napi::ObjectWrap<BindingWrap> {
   std::shared_ptr<BoundRun> bound_;
   std::vector<Refresh> refreshes_;
   size_t signature_ = 0;
+  bool has_options_ = false;
   bool busy_ = false;
 };
 

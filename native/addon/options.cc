@@ -328,6 +328,27 @@ TensorFlowLoad ReadTensorFlowLoad(Napi::Object options) {
   return load;
 }
 
+std::shared_ptr<const EngineRunOptions> ReadRunOptions(Napi::Value value) {
+  if (value.IsUndefined()) return nullptr;
+  const Napi::Object options = AsObject(value, "options");
+  const std::string engine = ReadString(options, "engine");
+  if (engine == "tensorflow") {
+    auto run = std::make_shared<tensorflow::RunOptions>();
+    run->timeout_ms = ReadInt(options, "timeoutMs", 0);
+    run->trace_path = ReadString(options, "tracePath");
+    run->trace_hardware = ReadBool(options, "traceHardware");
+    return run;
+  }
+  auto run = std::make_shared<onnxruntime::RunOptions>();
+  run->config_entries = ReadPairs(options, "configEntries");
+  if (IsGiven(options, "loraAdapters")) run->lora_adapters = ReadStrings(options, "loraAdapters");
+  run->log_severity = ReadOptionalInt(options, "logSeverity", 0);
+  run->log_verbosity = ReadOptionalInt(options, "logVerbosity", 0);
+  run->tag = ReadString(options, "tag");
+  run->profile_path = ReadString(options, "profilePath");
+  return run;
+}
+
 ValueSpec ReadSpec(Napi::Object object) {
   ValueSpec spec;
   spec.name = ReadString(object, "name");

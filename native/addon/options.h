@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +46,9 @@ ProcessConfiguration ReadConfigure(Napi::Object options);
 
 OnnxLoad ReadOnnxLoad(Napi::Object options);
 TensorFlowLoad ReadTensorFlowLoad(Napi::Object options);
+
+// NativeRunOptions; null for undefined.
+std::shared_ptr<const EngineRunOptions> ReadRunOptions(Napi::Value options);
 
 // A ValueSpec of lib/model/spec.ts, and back.
 ValueSpec ReadSpec(Napi::Object spec);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "addon/errors.h"
+#include "addon/options.h"
 
 namespace tenon::addon {
 namespace {
@@ -89,6 +90,16 @@ RunSettings ReadSettings(const Napi::CallbackInfo& info) {
   settings.priority = info[kPriority].As<Napi::Number>().Int32Value();
   settings.borrow = info[kBorrow].As<Napi::Boolean>().Value();
   return settings;
+}
+
+bool HasRunOptions(const Napi::CallbackInfo& info, OptionsAt at) {
+  const auto position = static_cast<size_t>(at);
+  return info.Length() > position && !info[position].IsUndefined();
+}
+
+std::shared_ptr<const EngineRunOptions> ReadRunOptions(const Napi::CallbackInfo& info,
+                                                       OptionsAt at) {
+  return HasRunOptions(info, at) ? ReadRunOptions(info[static_cast<size_t>(at)]) : nullptr;
 }
 
 }  // namespace tenon::addon

@@ -2,7 +2,9 @@
 
 #include <napi.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "addon/values.h"
 #include "engines/session.h"
@@ -11,7 +13,8 @@
 namespace tenon::addon {
 
 // The arguments of run, runSync and bind, in this order: signature, inputs,
-// feeds, outputs, targets (or undefined); for run also ticket, priority, borrow.
+// feeds, outputs, targets (or undefined); for run also ticket, priority, borrow;
+// last, where it is given, what the engine is told of this run.
 
 struct RunSettings {
   uint32_t ticket = 0;  // 0: cannot be cancelled by its caller
@@ -24,5 +27,10 @@ size_t ReadSignature(const Napi::CallbackInfo& info);
 RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMemory targets,
                        ModelHost::Stats* stats);
 RunSettings ReadSettings(const Napi::CallbackInfo& info);
+// Where that last argument is.
+enum class OptionsAt : size_t { kRun = 8, kRunSync = 5, kBind = 5 };
+bool HasRunOptions(const Napi::CallbackInfo& info, OptionsAt at);
+std::shared_ptr<const EngineRunOptions> ReadRunOptions(const Napi::CallbackInfo& info,
+                                                       OptionsAt at);
 
 }  // namespace tenon::addon

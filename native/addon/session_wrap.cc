@@ -162,7 +162,9 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(env);
   ModelHost::Stats& stats = host->stats();
   AddonState& state = AddonState::Of(env);
-  if (host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
+  // One with options may write a file: not on the event loop.
+  const bool has_options = HasRunOptions(info, OptionsAt::kRun);
+  if (!has_options && host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
     const auto started = Clock::now();
     // Targets as for a lane: what a run accepts must not depend on where it happens.
     const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kOwned, &stats);
@@ -182,6 +184,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   // A run that was stopped may still write when its caller, and with it a buffer, has gone.
   exchange->request = ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned,
                                   FeedMemory::kOwned, &stats);
+  if (has_options) exchange->request.options = ReadRunOptions(info, OptionsAt::kRun);
   ModelHost* const runner = host.get();
   // Where buffers are borrowed, what holds them stays until the promise settles.
   std::shared_ptr<Napi::ObjectReference> held;
@@ -208,8 +211,9 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
 
 Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
-  const RunRequest request =
+  RunRequest request =
       ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kBorrowed, &host->stats());
+  request.options = ReadRunOptions(info, OptionsAt::kRunSync);
   const auto outputs = host->Run(request);
   ThrowIfError(info.Env(), outputs.status());
   return WriteOutputs(info.Env(), outputs.value(), request, host->stats());
@@ -218,6 +222,7 @@ Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
 Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
   RunRequest request = ReadRequest(info, FeedMemory::kKept, FeedMemory::kOwned, &host->stats());
+  request.options = ReadRunOptions(info, OptionsAt::kBind);
   std::vector<BindingWrap::Refresh> refreshes;
   for (::tenon::Value& feed : request.feeds) {
     ThrowIfError(info.Env(), CopyIndices(&feed, &refreshes));
@@ -225,7 +230,7 @@ Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   auto bound = host->session().Bind(request);
   ThrowIfError(info.Env(), bound.status());
   return BindingWrap::New(info.Env(), Value(), std::move(bound.value()), request.signature,
-                          std::move(refreshes));
+                          std::move(refreshes), request.options != nullptr);
 }
 
 Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {

@@ -25,6 +25,12 @@ struct OutputTarget {
   Tensor into;
 };
 
+// What one run is told in the options of its own engine, which has a type for them
+// (RunOptions in each engine's engine.h). Does not change once a run has it.
+struct EngineRunOptions {
+  virtual ~EngineRunOptions() = default;
+};
+
 // One call of a model. Everything in it is owned by the caller and outlives the
 // call; the memory of a feed must not change while the run lasts.
 struct RunRequest {
@@ -34,6 +40,8 @@ struct RunRequest {
   std::vector<size_t> outputs;        // which outputs to compute, in this order
   std::vector<OutputTarget> targets;  // one for each of `outputs`; empty: all go to host memory
   CancelToken* cancel = nullptr;
+  // Null where the run has none. Those of another engine are kInvalidArgument.
+  std::shared_ptr<const EngineRunOptions> options;
   // Where it is not null, an engine adds the bytes of feeds and outputs it copies
   // between host buffers (never those that cross from or to a device).
   std::atomic<uint64_t>* copied_bytes = nullptr;
@@ -76,8 +84,8 @@ class Session {
   virtual Result<std::vector<Value>> Run(const RunRequest& request) = 0;
 
   // The call of `request`, every output of which has a target kInto, to be made
-  // many times. Keeps the memory of feeds and targets; their contents may change
-  // between runs, and an EngineTensor is fed as it is.
+  // many times, each time with its options. Keeps the memory of feeds and targets;
+  // their contents may change between runs, and an EngineTensor is fed as it is.
   virtual Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) = 0;
 
   // Ends the profile that the session was loaded to make, and gives its file, which

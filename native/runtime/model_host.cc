@@ -59,11 +59,12 @@ Result<std::vector<Value>> ModelHost::Run(const RunRequest& request) {
   auto outputs = session_->Run(request);
   const auto taken = std::chrono::steady_clock::now() - started;
   NoteRun(request.signature, static_cast<uint64_t>(std::chrono::nanoseconds(taken).count()),
-          outputs.status());
+          outputs.status(), request.options == nullptr);
   return outputs;
 }
 
-void ModelHost::NoteRun(size_t signature, uint64_t nanoseconds, const Status& status) {
+void ModelHost::NoteRun(size_t signature, uint64_t nanoseconds, const Status& status,
+                        bool is_usual) {
   stats_.runs.fetch_add(1, std::memory_order_relaxed);
   if (status.code() == StatusCode::kAborted) {
     stats_.cancelled.fetch_add(1, std::memory_order_relaxed);
@@ -74,6 +75,7 @@ void ModelHost::NoteRun(size_t signature, uint64_t nanoseconds, const Status& st
     return;
   }
   stats_.run_time.Add(nanoseconds);
+  if (!is_usual) return;
   std::atomic<uint64_t>& expected = expected_[signature];
   const uint64_t before = expected.load(std::memory_order_relaxed);
   const uint64_t smoothed = before == 0 || nanoseconds > kInlineMaxNanoseconds

@@ -55,8 +55,9 @@ class ModelHost {
   // Runs on the calling thread, and learns how long that takes.
   Result<std::vector<Value>> Run(const RunRequest& request);
 
-  // Takes note of a run made elsewhere (a bound one).
-  void NoteRun(size_t signature, uint64_t nanoseconds, const Status& status);
+  // Takes note of a run made elsewhere (a bound one). One that is not usual, because
+  // its engine was told to trace it, say, teaches nothing of how long others take.
+  void NoteRun(size_t signature, uint64_t nanoseconds, const Status& status, bool is_usual = true);
 
   struct Stats {
     std::atomic<uint64_t> runs{0};

@@ -286,6 +286,15 @@ TEST("model host: one long run sends its signature to the lanes") {
   CHECK(!host->RunsInline(0));
 }
 
+TEST("model host: a run with options of its own teaches nothing") {
+  const auto host = HostOf([](const RunRequest&) { return Status(); });
+  host->NoteRun(0, 1'000, {});
+  CHECK(host->RunsInline(0));
+  host->NoteRun(0, 1'000'000'000, {}, /*is_usual=*/false);
+  CHECK(host->RunsInline(0));
+  CHECK_EQ(host->stats().run_time.Summarize().count, uint64_t{2});
+}
+
 TEST("model host: never inline where it is not allowed") {
   const auto host = HostOf([](const RunRequest&) { return Status(); },
                            {.lanes = 1, .max_queue = 1, .allow_inline = false});

@@ -55,11 +55,12 @@ export function examplesIn(pages: readonly Page[], languages: readonly string[])
   );
 }
 
-/** A folder where examples find what their readers have: models, images, the package, its command. */
+/** A folder where examples find what their readers have: models, adapters, images, the package, its command. */
 export function makeProject(folder: string): void {
   mkdirSync(folder, { recursive: true });
   linkPackage(folder, 'tenon', root);
   symlinkSync(fixture('models'), path.join(folder, 'models'), 'junction');
+  symlinkSync(fixture('lora'), path.join(folder, 'lora'), 'junction');
   symlinkSync(fixture('digits/png'), path.join(folder, 'images'), 'junction');
   const command = `#!/bin/sh\nexec "${process.execPath}" "${path.join(root, 'dist/cli.js')}" "$@"\n`;
   mkdirSync(path.join(folder, 'bin'));

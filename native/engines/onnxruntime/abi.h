@@ -138,6 +138,9 @@ struct OrtApiBase {
   F(SessionGetOverridableInitializerName, 38, 0, OrtStatus*,                                       \
     (const OrtSession*, size_t, OrtAllocator*, char**))                                            \
   F(CreateRunOptions, 39, 0, OrtStatus*, (OrtRunOptions**))                                        \
+  F(RunOptionsSetRunLogVerbosityLevel, 40, 0, OrtStatus*, (OrtRunOptions*, int))                   \
+  F(RunOptionsSetRunLogSeverityLevel, 41, 0, OrtStatus*, (OrtRunOptions*, int))                    \
+  F(RunOptionsSetRunTag, 42, 0, OrtStatus*, (OrtRunOptions*, const char*))                         \
   F(RunOptionsSetTerminate, 46, 0, OrtStatus*, (OrtRunOptions*))                                   \
   F(CreateTensorAsOrtValue, 48, 0, OrtStatus*,                                                     \
     (OrtAllocator*, const int64_t* shape, size_t rank, OrtElementType, OrtValue**))                \
@@ -306,7 +309,8 @@ struct OrtApiBase {
      size_t count))                                                                                \
   F(TensorTypeAndShape_HasShape, 390, 24, bool, (const OrtTensorTypeAndShapeInfo*))                \
   F(GetTensorElementTypeAndShapeDataReference, 414, 24, OrtStatus*,                                \
-    (const OrtValue*, OrtElementType*, const int64_t** shape, size_t* rank))
+    (const OrtValue*, OrtElementType*, const int64_t** shape, size_t* rank))                       \
+  F(RunOptionsEnableProfiling, 415, 25, OrtStatus*, (OrtRunOptions*, const OrtPathChar* prefix))
 
 // The functions by name. One newer than the library is null.
 struct Api {

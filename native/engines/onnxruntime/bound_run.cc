@@ -30,7 +30,9 @@ Result<std::unique_ptr<BoundRun>> OnnxBoundRun::Create(std::shared_ptr<OnnxSessi
   std::unique_ptr<OnnxBoundRun> bound(new OnnxBoundRun(std::move(session), request));
   TENON_RETURN_IF_ERROR(bound->PrepareFeeds());
   TENON_RETURN_IF_ERROR(bound->PrepareTargets());
-  if (!bound->outputs_.empty() && !bound->context_.may_be_on_device) {
+  // The engine leaves LoRA adapters out of a run with a binding.
+  if (!bound->outputs_.empty() && !bound->context_.may_be_on_device &&
+      !bound->session_->UsesAdapters(OnnxSession::OptionsOf(request))) {
     TENON_RETURN_IF_ERROR(bound->MakeBinding());
   }
   if (request.copied_bytes != nullptr) {
@@ -151,7 +153,8 @@ Status OnnxBoundRun::Run(CancelToken* cancel) {
     // The engine refuses a run that is to compute nothing.
     if (!outputs_.empty()) {
       Status status = session_->CallEngine(
-          cancel, [this](const OrtRunOptions* options) { return CallEngine(options); });
+          OnnxSession::OptionsOf(request_), cancel,
+          [this](const OrtRunOptions* options) { return CallEngine(options); });
       if (!status.ok()) return Fail(std::move(status), cancel);
     }
     for (const Transfer& transfer : after_) {

@@ -64,8 +64,9 @@ class OnnxBoundRun : public BoundRun {
   std::vector<const OrtValue*> inputs_;
   std::vector<const char*> output_names_;
   std::vector<OrtValue*> outputs_;
-  // Null where the session may be on a device: a binding would take the feeds
-  // there when they are bound, and not see what is written to them later.
+  // Null where LoRA adapters are used, and where the session may be on a device: a
+  // binding would take the feeds there when they are bound, and not see what is
+  // written to them later.
   IoBindingHandle binding_;
 };
 

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <mutex>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -94,9 +96,8 @@ bool Contains(const std::array<std::string_view, count>& keys, std::string_view 
   return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
-// Whether the library names the key somewhere: a release may have more keys
-// than those above. True where it cannot be read.
-bool LibraryNames(const Library& library, const std::string& key) {
+// Whether the library names the key somewhere. True where it cannot be read.
+bool FindInLibrary(const Library& library, const std::string& key) {
   const std::string& path = library.path();
   std::ifstream file(std::filesystem::path(std::u8string(path.begin(), path.end())),
                      std::ios::binary);
@@ -114,6 +115,22 @@ bool LibraryNames(const Library& library, const std::string& key) {
     std::copy(end - static_cast<std::ptrdiff_t>(kept), end, bytes.begin());
   }
   return false;
+}
+
+// The same, and a key that was found once is not searched for again: runs ask, too.
+// A release may have more keys than those above.
+bool LibraryNames(const Library& library, const std::string& key) {
+  static std::mutex mutex;
+  static auto* found = new std::set<std::pair<std::string, std::string>>;
+  const std::pair name(library.path(), key);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (found->contains(name)) return true;
+  }
+  if (!FindInLibrary(library, key)) return false;
+  std::lock_guard<std::mutex> lock(mutex);
+  found->insert(name);
+  return true;
 }
 
 Status Unknown(const Library& library, const std::string& key) {

@@ -92,6 +92,18 @@ struct SessionOptions {
   std::vector<std::pair<std::string, std::string>> run_config_entries;
 };
 
+// What one run is told, or each run of a binding, in place of what its session
+// has for every run.
+struct RunOptions : EngineRunOptions {
+  std::vector<std::pair<std::string, std::string>> config_entries;  // key by key
+  std::optional<std::vector<std::string>> lora_adapters;            // all that are active, by name
+  std::optional<int> log_severity;
+  std::optional<int> log_verbosity;  // of severity verbose only
+  std::string tag;                   // what the run's records are marked with
+  // The profile of the run alone, there when it has ended; may be empty. 1.25 and later.
+  std::string profile_path;
+};
+
 // Thread pools of the process, for the sessions that have none of their own.
 struct ThreadPools {
   int intra_op_threads = 1;  // >= 1

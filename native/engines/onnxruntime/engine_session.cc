@@ -6,6 +6,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "engines/onnxruntime/config_keys.h"
 #include "engines/onnxruntime/providers.h"
 #include "engines/onnxruntime/status.h"
 
@@ -30,6 +31,12 @@ std::filesystem::path ToPath(const std::string& text) {
 bool FileExists(const std::string& path) {
   std::error_code error;
   return std::filesystem::exists(ToPath(path), error);
+}
+
+bool HasKey(const std::vector<std::pair<std::string, std::string>>& entries,
+            const std::string& key) {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&key](const auto& entry) { return entry.first == key; });
 }
 
 Status Aborted() { return {StatusCode::kAborted, "the load was cancelled"}; }
@@ -238,18 +245,42 @@ Result<EngineSession> EngineSession::Create(const Library& library, const ModelS
   }
 }
 
-Status EngineSession::ApplyRunDefaults(OrtRunOptions* run) const {
+Status EngineSession::ApplyRunOptions(const RunOptions* own, OrtRunOptions* run) const {
   const Api& api = library_->api();
+  const auto add = [&](const std::string& key, const std::string& value) {
+    return WithSubject(TakeStatus(api, api.AddRunConfigEntry(run, key.c_str(), value.c_str()),
+                                  StatusCode::kInvalidArgument),
+                       "run config entry \"" + key + "\"");
+  };
   for (const auto& [key, value] : run_entries_) {
-    TENON_RETURN_IF_ERROR(
-        WithSubject(TakeStatus(api, api.AddRunConfigEntry(run, key.c_str(), value.c_str()),
-                               StatusCode::kInvalidArgument),
-                    "run config entry \"" + key + "\""));
+    // The engine would warn of an entry that takes another's place.
+    if (own == nullptr || !HasKey(own->config_entries, key)) {
+      TENON_RETURN_IF_ERROR(add(key, value));
+    }
   }
-  for (const std::string& name : active_adapters_) {
+  for (const std::string& name : AdaptersOf(own)) {
     TENON_RETURN_IF_ERROR(AddLoraAdapter(name, run));
   }
-  return {};
+  if (own == nullptr) return {};
+
+  for (const auto& [key, value] : own->config_entries) {
+    const std::string subject = "run config entry \"" + key + "\"";
+    TENON_RETURN_IF_ERROR(CheckText(subject, key + value));
+    TENON_RETURN_IF_ERROR(WithSubject(CheckRunKey(*library_, key), subject));
+    TENON_RETURN_IF_ERROR(add(key, value));
+  }
+  const auto check = [&api](OrtStatus* status) {
+    return TakeStatus(api, status, StatusCode::kInvalidArgument);
+  };
+  if (own->log_severity) {
+    TENON_RETURN_IF_ERROR(check(api.RunOptionsSetRunLogSeverityLevel(run, *own->log_severity)));
+  }
+  if (own->log_verbosity) {
+    TENON_RETURN_IF_ERROR(check(api.RunOptionsSetRunLogVerbosityLevel(run, *own->log_verbosity)));
+  }
+  if (own->tag.empty()) return {};
+  TENON_RETURN_IF_ERROR(CheckText("the run's tag", own->tag));
+  return check(api.RunOptionsSetRunTag(run, own->tag.c_str()));
 }
 
 Status EngineSession::AddLoraAdapter(const std::string& name, OrtRunOptions* run) const {

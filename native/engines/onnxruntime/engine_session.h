@@ -50,12 +50,11 @@ class EngineSession {
   // False where all of its memory is the CPU's.
   bool may_be_on_device() const { return may_be_on_device_; }
 
-  // Whether runs need options even where nobody can stop them.
-  bool has_run_defaults() const { return !run_entries_.empty() || !active_adapters_.empty(); }
-  // Gives a run's fresh options what holds for every run of the session.
-  Status ApplyRunDefaults(OrtRunOptions* run) const;
-  // Has a run use the adapter of that name beside those. Fails with kInvalidArgument.
-  Status AddLoraAdapter(const std::string& name, OrtRunOptions* run) const;
+  // Gives a run's fresh options what holds for every run of the session, and over
+  // it what this one is told, which may be null. Fails with kInvalidArgument.
+  Status ApplyRunOptions(const RunOptions* own, OrtRunOptions* run) const;
+  // Whether such a run uses LoRA adapters.
+  bool UsesAdapters(const RunOptions* own) const { return !AdaptersOf(own).empty(); }
 
   // See Session::EndProfiling. One call at a time.
   Result<std::string> EndProfiling() { return session_.get_deleter().EndProfile(session_.get()); }
@@ -67,6 +66,11 @@ class EngineSession {
   static Status FindCulprit(const Library& library, const ModelSource& source,
                             const SessionOptions& options, CancelToken* cancel,
                             const Status& failure, size_t* culprit);
+
+  const std::vector<std::string>& AdaptersOf(const RunOptions* own) const {
+    return own != nullptr && own->lora_adapters ? *own->lora_adapters : active_adapters_;
+  }
+  Status AddLoraAdapter(const std::string& name, OrtRunOptions* run) const;
 
   // The members are destroyed from the last to the first: what the session
   // refers to goes after it.

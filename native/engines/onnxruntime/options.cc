@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
-#include <system_error>
 
 #include "engines/onnxruntime/config_keys.h"
 #include "engines/onnxruntime/status.h"
+#include "engines/output_file.h"
 
 namespace tenon::onnxruntime {
 namespace {
@@ -24,26 +23,6 @@ Status CheckThreads(const char* name, int threads) {
   if (threads >= 1) return {};
   return {StatusCode::kInvalidArgument,
           std::string("expected ") + name + " of at least 1, received " + std::to_string(threads)};
-}
-
-// A value that the engine would take for another: text to a C string's end.
-Status CheckText(const std::string& what, const std::string& text) {
-  if (text.find('\0') == std::string::npos) return {};
-  return {StatusCode::kInvalidArgument, "expected no NUL in " + what + ", received one"};
-}
-
-// The engine says nothing of a profile it cannot write, and notices that the
-// optimized model has no place only when all the work is done.
-Status CheckWritable(const std::string& what, const std::string& path) {
-  const std::filesystem::path file(std::u8string(path.begin(), path.end()));
-  std::error_code error;
-  const bool existed = std::filesystem::exists(file, error);
-  if (!std::ofstream(file, std::ios::app)) {
-    return {StatusCode::kInvalidArgument,
-            "expected a path that can be written for " + what + ", received \"" + path + "\""};
-  }
-  if (!existed) std::filesystem::remove(file, error);
-  return {};
 }
 
 // Whether the session runs on the process's pools.
@@ -134,7 +113,11 @@ std::basic_string<OrtPathChar> ToOrtPath(const std::string& path) {
 #endif
 }
 
-// The engine's words after what was being set, which they often leave out.
+Status CheckText(const std::string& what, const std::string& text) {
+  if (text.find('\0') == std::string::npos) return {};
+  return {StatusCode::kInvalidArgument, "expected no NUL in " + what + ", received one"};
+}
+
 Status WithSubject(const Status& status, const std::string& subject) {
   if (status.ok()) return {};
   return Status(status.code(), subject + ": " + status.message())
@@ -158,6 +141,8 @@ Status MakeSessionOptions(const Library& library, const SessionOptions& options,
   if (options.deterministic) {
     TENON_RETURN_IF_ERROR(check(api.SetDeterministicCompute(session, true)));
   }
+  // The engine says nothing of a profile it cannot write, and notices that the
+  // optimized model has no place only when all the work is done.
   if (!options.optimized_model_path.empty()) {
     TENON_RETURN_IF_ERROR(CheckWritable("the optimized model", options.optimized_model_path));
     TENON_RETURN_IF_ERROR(

@@ -15,6 +15,10 @@ namespace tenon::onnxruntime {
 // A UTF-8 path as the engine takes it.
 std::basic_string<OrtPathChar> ToOrtPath(const std::string& path);
 
+// kInvalidArgument for a text that the engine would take for another, because it
+// ends at the first NUL.
+Status CheckText(const std::string& what, const std::string& text);
+
 // The engine's words after what was being set, which they often leave out.
 Status WithSubject(const Status& status, const std::string& subject);
 

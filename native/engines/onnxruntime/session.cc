@@ -55,6 +55,15 @@ std::vector<std::optional<size_t>> FindSameNames(const std::vector<ValueSpec>& o
   return found;
 }
 
+Status CheckOptions(const RunRequest& request) {
+  if (request.options == nullptr ||
+      dynamic_cast<const RunOptions*>(request.options.get()) != nullptr) {
+    return {};
+  }
+  return {StatusCode::kInvalidArgument,
+          "expected the run options of ONNX Runtime, received another engine's"};
+}
+
 // Where an output has a place of its own, asking for it twice would leave one of
 // the two places as it was.
 Status CheckOutputsDiffer(const Signature& signature, const RunRequest& request) {
@@ -134,7 +143,7 @@ Status OnnxSession::Load(const ModelSource& source, const SessionOptions& option
   auto made = EngineSession::Create(*library_, source, options, cancel);
   if (!made.ok()) return made.status();
   session_ = std::move(*made);
-  TENON_RETURN_IF_ERROR(MakeRunOptions(&run_options_));
+  TENON_RETURN_IF_ERROR(MakeRunOptions(nullptr, &run_options_));
   Result<ModelInfo> info = ReadModelInfo(*library_, session_.get());
   if (!info.ok()) return info.status();
   info_ = std::move(*info);
@@ -151,11 +160,11 @@ Status OnnxSession::Load(const ModelSource& source, const SessionOptions& option
   return {};
 }
 
-Status OnnxSession::MakeRunOptions(RunOptionsHandle* options) const {
+Status OnnxSession::MakeRunOptions(const RunOptions* own, RunOptionsHandle* options) const {
   const Api& api = library_->api();
   TENON_RETURN_IF_ERROR(
       TakeStatus(api, api.CreateRunOptions(Receiver(api, options)), StatusCode::kRun));
-  return session_.ApplyRunDefaults(options->get());
+  return session_.ApplyRunOptions(own, options->get());
 }
 
 void OnnxSession::ReadOutputPlaces(size_t count) {
@@ -182,6 +191,7 @@ void OnnxSession::ReadOutputPlaces(size_t count) {
 Result<std::vector<Value>> OnnxSession::Run(const RunRequest& request) {
   return CatchAll([&]() -> Result<std::vector<Value>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckOptions(request));
     if (request.cancel != nullptr && request.cancel->cancelled()) {
       return Aborted("the run was cancelled before it began");
     }
@@ -200,6 +210,7 @@ Result<std::string> OnnxSession::EndProfiling() {
 Result<std::unique_ptr<BoundRun>> OnnxSession::Bind(const RunRequest& request) {
   return CatchAll([&]() -> Result<std::unique_ptr<BoundRun>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckOptions(request));
     TENON_RETURN_IF_ERROR(CheckOutputsDiffer(info_.signatures[request.signature], request));
     return OnnxBoundRun::Create(shared_from_this(), request);
   });
@@ -226,7 +237,7 @@ Result<std::vector<Value>> OnnxSession::RunChecked(const RunRequest& request, bo
   if (LeavesOutputsOnDevice(request)) {
     status = RunLeavingOutputsOnDevice(request, &call);
   } else {
-    status = CallEngine(request.cancel, [&](const OrtRunOptions* options) {
+    status = CallEngine(OptionsOf(request), request.cancel, [&](const OrtRunOptions* options) {
       return api.Run(session_.get(), options, call.input_names.data(), call.inputs.data(),
                      call.input_count, call.output_names.data(), call.output_names.size(),
                      call.outputs.data());
@@ -350,6 +361,11 @@ Status OnnxSession::RunLeavingOutputsOnDevice(const RunRequest& request, Call* c
   const auto check = [&api](OrtStatus* status) {
     return TakeStatus(api, status, StatusCode::kRun);
   };
+  if (UsesAdapters(OptionsOf(request))) {
+    return {StatusCode::kUnsupported,
+            "expected outputs in host memory from a run with LoRA adapters: ONNX Runtime has no "
+            "way to leave them on a device and use the adapters"};
+  }
   IoBindingHandle binding;
   TENON_RETURN_IF_ERROR(check(api.CreateIoBinding(session_.get(), Receiver(api, &binding))));
   for (size_t i = 0; i < call->input_count; ++i) {
@@ -366,9 +382,10 @@ Status OnnxSession::RunLeavingOutputsOnDevice(const RunRequest& request, Call* c
     if (place == nullptr) place = library_->cpu_memory();
     TENON_RETURN_IF_ERROR(check(api.BindOutputToDevice(binding.get(), name, place)));
   }
-  TENON_RETURN_IF_ERROR(CallEngine(request.cancel, [&](const OrtRunOptions* options) {
-    return api.RunWithBinding(session_.get(), options, binding.get());
-  }));
+  TENON_RETURN_IF_ERROR(
+      CallEngine(OptionsOf(request), request.cancel, [&](const OrtRunOptions* options) {
+        return api.RunWithBinding(session_.get(), options, binding.get());
+      }));
   Allocated<OrtValue*> values(api, library_->allocator());
   size_t count = 0;
   TENON_RETURN_IF_ERROR(check(

@@ -16,6 +16,7 @@
 #include "engines/onnxruntime/expected_shape.h"
 #include "engines/onnxruntime/handles.h"
 #include "engines/onnxruntime/library.h"
+#include "engines/onnxruntime/run_profile.h"
 #include "engines/onnxruntime/status.h"
 #include "engines/session.h"
 
@@ -43,17 +44,28 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   const Library& library() const { return *library_; }
   OrtSession* session() const { return session_.get(); }
   bool may_be_on_device() const { return session_.may_be_on_device(); }
+  // The options of a request that was checked; null where it has none.
+  static const RunOptions* OptionsOf(const RunRequest& request) {
+    return static_cast<const RunOptions*>(request.options.get());
+  }
+  bool UsesAdapters(const RunOptions* own) const { return session_.UsesAdapters(own); }
   // Which of the feeds is handed back as this output, where one is.
   std::optional<size_t> FeedHandedBack(const RunRequest& request, size_t output) const;
-  // Calls `run(options)`, which returns the engine's status, stoppable by
-  // `cancel`, which may be null.
+  // Calls `run(options)`, which returns the engine's status, with what this run is
+  // told and stoppable by `cancel`; both may be null.
   template <typename Call>
-  Status CallEngine(CancelToken* cancel, const Call& run) const {
+  Status CallEngine(const RunOptions* own, CancelToken* cancel, const Call& run) const {
     const Api& api = library_->api();
-    if (cancel == nullptr) return TakeStatus(api, run(run_options_.get()), StatusCode::kRun);
+    if (own == nullptr && cancel == nullptr) {
+      return TakeStatus(api, run(run_options_.get()), StatusCode::kRun);
+    }
     // Fresh for each run: once told to terminate, options stay so.
     RunOptionsHandle options;
-    TENON_RETURN_IF_ERROR(MakeRunOptions(&options));
+    TENON_RETURN_IF_ERROR(MakeRunOptions(own, &options));
+    RunProfile profile;
+    if (own != nullptr && !own->profile_path.empty()) {
+      TENON_RETURN_IF_ERROR(profile.Begin(*library_, own->profile_path, options.get()));
+    }
     Status status;
     {
       OrtRunOptions* const stopped = options.get();
@@ -62,7 +74,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
       });
       status = TakeStatus(api, run(stopped), StatusCode::kRun);
     }
-    if (status.ok() || !cancel->cancelled()) return status;
+    if (status.ok() || cancel == nullptr || !cancel->cancelled()) return status;
     return Status(StatusCode::kAborted, status.message()).WithEngineCode(status.engine_code());
   }
   // `failed`, or kShape where it came of a target of another shape than the
@@ -76,7 +88,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
 
   Status Load(const ModelSource& source, const SessionOptions& options, CancelToken* cancel);
   void ReadOutputPlaces(size_t count);
-  Status MakeRunOptions(RunOptionsHandle* options) const;
+  Status MakeRunOptions(const RunOptions* own, RunOptionsHandle* options) const;
 
   // `expect_shapes` allows small outputs to be given a place of the shape that is
   // expected of them.

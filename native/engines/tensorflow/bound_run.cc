@@ -24,6 +24,8 @@ TensorFlowBoundRun::TensorFlowBoundRun(std::shared_ptr<TensorFlowSession> sessio
     : session_(std::move(session)),
       api_(session_->api_),
       endpoints_(session_->endpoints_[request.signature]),
+      options_owner_(request.options),
+      options_(TensorFlowSession::OptionsOf(request)),
       signature_(session_->info_.signatures[request.signature]),
       status_(api_) {}
 
@@ -114,7 +116,7 @@ Status TensorFlowBoundRun::RunOnce(CancelToken* cancel) {
   TENON_RETURN_IF_ERROR(session_->Invoke(&endpoints_,
                                          {inputs_.data(), feeds_.data(), inputs_.size(),
                                           outputs_.data(), fetched_.data(), outputs_.size()},
-                                         cancel, &status_));
+                                         options_, cancel, &status_));
   // Nothing is written unless everything can be.
   for (size_t i = 0; i < fetched_.size(); ++i) {
     TENON_RETURN_IF_ERROR(

@@ -55,6 +55,8 @@ class TensorFlowBoundRun : public BoundRun {
   const std::shared_ptr<TensorFlowSession> session_;
   const Api& api_;
   TensorFlowSession::Endpoints& endpoints_;
+  const std::shared_ptr<const EngineRunOptions> options_owner_;
+  const RunOptions* const options_;
   const Signature& signature_;
   CallStatus status_;
 

@@ -56,6 +56,20 @@ struct SessionOptions {
   std::string config_proto;  // a serialized ConfigProto, merged over the fields above; may be empty
 };
 
+// What one run is told, or each run of a binding.
+struct RunOptions : EngineRunOptions {
+  // The run fails with kRun, engine code 4 (TF_DEADLINE_EXCEEDED), when TensorFlow
+  // next looks after so long; 0 leaves it to the session's configuration.
+  int64_t timeout_ms = 0;  // >= 0
+  // Where a run that went well leaves what each operation took: as a serialized
+  // RunMetadata if the name ends in ".pb", else in the format of Chrome's trace
+  // viewer. May be empty.
+  std::string trace_path;
+  // The trace has what devices other than CPUs did, too. TensorFlow does that for
+  // one run of the process at a time, and fails another one.
+  bool trace_hardware = false;
+};
+
 // Process-wide settings. What is not set here is nobody's wish.
 struct ProcessOptions {
   // Each session has thread pools of its own, sized by its options, instead of

@@ -7,6 +7,8 @@
 #include <optional>
 #include <system_error>
 
+#include "engines/tensorflow/wire.h"
+
 namespace tenon::tensorflow {
 namespace {
 
@@ -68,17 +70,6 @@ constexpr Step kSteps[] = {
 std::optional<Message> Next(Message from, uint32_t field) {
   for (const Step& step : kSteps) {
     if (step.from == from && step.field == field) return step.to;
-  }
-  return std::nullopt;
-}
-
-std::optional<uint64_t> TakeVarint(std::string_view* bytes) {
-  uint64_t value = 0;
-  for (int shift = 0; shift < 64 && !bytes->empty(); shift += 7) {
-    const auto byte = static_cast<unsigned char>(bytes->front());
-    bytes->remove_prefix(1);
-    value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-    if ((byte & 0x80) == 0) return value;
   }
   return std::nullopt;
 }

@@ -8,10 +8,12 @@
 #include <system_error>
 #include <utility>
 
+#include "engines/output_file.h"
 #include "engines/tensorflow/bound_run.h"
 #include "engines/tensorflow/config.h"
 #include "engines/tensorflow/graph_check.h"
 #include "engines/tensorflow/guard.h"
+#include "engines/tensorflow/run_options.h"
 #include "engines/tensorflow/tensor.h"
 
 namespace tenon::tensorflow {
@@ -75,6 +77,18 @@ Status CheckStrings(const ModelSource& source, const SessionOptions& options) {
     }
   }
   return {};
+}
+
+Status CheckOptions(const RunRequest& request) {
+  if (request.options == nullptr) return {};
+  const auto* const options = dynamic_cast<const RunOptions*>(request.options.get());
+  if (options == nullptr) {
+    return {StatusCode::kInvalidArgument,
+            "expected the run options of TensorFlow, received another engine's"};
+  }
+  if (options->timeout_ms >= 0) return {};
+  return {StatusCode::kInvalidArgument,
+          "expected a timeout of at least 0 ms, received " + std::to_string(options->timeout_ms)};
 }
 
 // An output that is this feed would change while the target is written.
@@ -265,26 +279,47 @@ Status TensorFlowSession::FillShape(TF_Output output, ValueSpec* spec) {
   return {};
 }
 
-Status TensorFlowSession::Invoke(Endpoints* endpoints, const Call& call, CancelToken* cancel,
-                                 CallStatus* status) {
+Status TensorFlowSession::Invoke(Endpoints* endpoints, const Call& call, const RunOptions* options,
+                                 CancelToken* cancel, CallStatus* status) {
   if (cancel != nullptr && cancel->cancelled()) {
     return {StatusCode::kAborted, "the run was aborted before it began"};
   }
-  const bool here = endpoints->place.here();
-  const auto start = std::chrono::steady_clock::now();
-  api_.TF_SessionRun(session_, here ? &kCallersThread : nullptr, call.inputs, call.feeds,
-                     static_cast<int>(call.input_count), call.outputs, call.fetched,
-                     static_cast<int>(call.output_count), /*targets=*/nullptr, /*target_count=*/0,
-                     /*run_metadata=*/nullptr, status->get());
-  const std::chrono::nanoseconds time = std::chrono::steady_clock::now() - start;
-  endpoints->place.Note(here, time.count());
-  TENON_RETURN_IF_ERROR(status->ToStatus(StatusCode::kRun));
+  if (options != nullptr) {
+    TENON_RETURN_IF_ERROR(InvokeWith(*options, call, status));
+  } else {
+    const bool here = endpoints->place.here();
+    const auto start = std::chrono::steady_clock::now();
+    api_.TF_SessionRun(session_, here ? &kCallersThread : nullptr, call.inputs, call.feeds,
+                       static_cast<int>(call.input_count), call.outputs, call.fetched,
+                       static_cast<int>(call.output_count), /*targets=*/nullptr,
+                       /*target_count=*/0, /*run_metadata=*/nullptr, status->get());
+    const std::chrono::nanoseconds time = std::chrono::steady_clock::now() - start;
+    endpoints->place.Note(here, time.count());
+    TENON_RETURN_IF_ERROR(status->ToStatus(StatusCode::kRun));
+  }
   for (size_t i = 0; i < call.output_count; ++i) {
     if (call.fetched[i] != nullptr) continue;
     return {StatusCode::kRun,
             "expected a tensor for each output, received none for that at " + std::to_string(i)};
   }
   return {};
+}
+
+// By the pool, whatever other runs do: on the caller's thread TensorFlow would only
+// look at the time when everything is done.
+Status TensorFlowSession::InvokeWith(const RunOptions& options, const Call& call,
+                                     CallStatus* status) {
+  const bool traced = !options.trace_path.empty();
+  if (traced) TENON_RETURN_IF_ERROR(CheckWritable("the run's trace", options.trace_path));
+  const std::string encoded = EncodeRunOptions(options);
+  const TF_Buffer message{encoded.data(), encoded.size(), nullptr};
+  RunTrace trace;
+  api_.TF_SessionRun(session_, &message, call.inputs, call.feeds,
+                     static_cast<int>(call.input_count), call.outputs, call.fetched,
+                     static_cast<int>(call.output_count), /*targets=*/nullptr, /*target_count=*/0,
+                     traced ? trace.buffer() : nullptr, status->get());
+  TENON_RETURN_IF_ERROR(status->ToStatus(StatusCode::kRun));
+  return traced ? trace.Write(options.trace_path) : Status();
 }
 
 Status TensorFlowSession::CheckEndpoints(const RunRequest& request) const {
@@ -329,6 +364,7 @@ bool TensorFlowSession::NoteFeed(Endpoints* endpoints, size_t input, Feed* feed,
 Result<std::vector<Value>> TensorFlowSession::Run(const RunRequest& request) {
   return Guarded([&]() -> Result<std::vector<Value>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckOptions(request));
     TENON_RETURN_IF_ERROR(CheckEndpoints(request));
     Endpoints& endpoints = endpoints_[request.signature];
     std::vector<Feed> feeds;
@@ -384,7 +420,7 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
   const Status run = Invoke(endpoints,
                             {inputs.data(), input_values.data(), inputs.size(), outputs.data(),
                              fetched.data(), outputs.size()},
-                            request.cancel, &status);
+                            OptionsOf(request), request.cancel, &status);
   // All are owned before the first of them can fail; there is room for them.
   for (TF_Tensor* tensor : fetched) results.emplace_back(tensor, api_.TF_DeleteTensor);
   TENON_RETURN_IF_ERROR(run);
@@ -433,6 +469,7 @@ Result<std::vector<Value>> TensorFlowSession::RunChecked(const RunRequest& reque
 Result<std::unique_ptr<BoundRun>> TensorFlowSession::Bind(const RunRequest& request) {
   return Guarded([&]() -> Result<std::unique_ptr<BoundRun>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
+    TENON_RETURN_IF_ERROR(CheckOptions(request));
     TENON_RETURN_IF_ERROR(CheckEndpoints(request));
     return TensorFlowBoundRun::Create(shared_from_this(), request);
   });

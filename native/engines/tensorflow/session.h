@@ -68,7 +68,14 @@ class TensorFlowSession : public Session, public std::enable_shared_from_this<Te
     size_t output_count = 0;
   };
   // Fails with kAborted, without a run, where `cancel` says so, and with kRun.
-  Status Invoke(Endpoints* endpoints, const Call& call, CancelToken* cancel, CallStatus* status);
+  // `options` may be null.
+  Status Invoke(Endpoints* endpoints, const Call& call, const RunOptions* options,
+                CancelToken* cancel, CallStatus* status);
+  Status InvokeWith(const RunOptions& options, const Call& call, CallStatus* status);
+  // The options of a request that was checked; null where it has none.
+  static const RunOptions* OptionsOf(const RunRequest& request) {
+    return static_cast<const RunOptions*>(request.options.get());
+  }
 
   // kUnsupported where one of them is no tensor.
   Status CheckEndpoints(const RunRequest& request) const;
