@@ -1,0 +1,3 @@
+export function whyNoProvider(): string | undefined;
+export function driverEnvironment(): Record<string, string> | undefined;
+export function fetchDriver(): string | undefined;
