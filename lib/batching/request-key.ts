@@ -6,6 +6,7 @@ import type { SignaturePlan } from './signature.js';
 /** Why a request is not batched. */
 export const passReasons = [
   'signature',
+  'options',
   'target',
   'kind',
   'scalar',
@@ -17,6 +18,7 @@ export const passReasons = [
 
 /**
  * - `signature`: the model declares an input or output that has no batch dimension
+ * - `options`: the engine is told something of this run alone
  * - `target`: an output is to stay in the engine, or to be written into a given tensor
  * - `kind`: a feed is a sequence, a map, an absent optional, or a tensor in the engine
  * - `scalar`: a feed has no dimension 0
@@ -29,7 +31,8 @@ export type PassReason = (typeof passReasons)[number];
 
 /** The number of rows; or, where the request cannot be batched, why. */
 export function rowsOf(request: RunRequest, plan: SignaturePlan): number | PassReason {
-  const { inputs, feeds, outputs, targets } = request;
+  const { inputs, feeds, outputs, targets, options } = request;
+  if (options !== undefined) return 'options';
   if (targets !== undefined) {
     for (const target of targets) if (target !== 0) return 'target';
   }
