@@ -3,10 +3,11 @@
 // blocks between those of others.
 //
 // A line is a command, its words separated by tabs; each gets one line back.
-//   onnx        <library> <intra-op threads> <spin: 0|1> <open dimensions: 1,2> <model>  → ok
-//   tensorflow  <library> <intra-op threads> <inter-op threads> <folder> <input> <output> → ok
-//   run         <mode> <calls> <callers>                                                 →
-//   nanoseconds
+//   onnx <library> <intra-op threads> <spin: 0|1> <open dimensions: 1,2> <model>   → ok
+//   tensorflow <library> <intra-op threads> <inter-op threads> <folder> <input> <output>
+//                                                                                  → ok
+//   open dimensions <1,2>                                                          → ok
+//   run <mode> <calls> <callers>                                                   → nanoseconds
 // or "error" and a text. The end of stdin ends it.
 
 #include <atomic>
@@ -32,20 +33,32 @@ std::vector<std::string> Split(const std::string& text, char separator) {
   return parts;
 }
 
+std::vector<int64_t> Sizes(const std::string& text) {
+  std::vector<int64_t> sizes;
+  for (const std::string& size : Split(text, ',')) sizes.push_back(std::stoll(size));
+  return sizes;
+}
+
 class Floor {
  public:
   std::string Answer(const std::vector<std::string>& words) {
     if (words.size() == 6 && words[0] == "onnx") {
-      OnnxOptions options{words[1], std::stoi(words[2]), words[3] == "1", {}, words[5]};
-      for (const std::string& size : Split(words[4], ',')) {
-        options.open_dimensions.push_back(std::stoll(size));
-      }
-      model_ = LoadOnnx(options);
+      model_ = LoadOnnx(
+          {words[1], std::stoi(words[2]), words[3] == "1", Sizes(words[4]), words[5]});
       return "ok";
     }
     if (words.size() == 7 && words[0] == "tensorflow") {
       model_ = LoadTensorFlow(
           {words[1], std::stoi(words[2]), std::stoi(words[3]), words[4], words[5], words[6]});
+      return "ok";
+    }
+    if (words.size() == 2 && words[0] == "open dimensions" && model_ != nullptr) {
+      const std::vector<int64_t> sizes = Sizes(words[1]);
+      if (sizes != open_dimensions_) {
+        calls_.clear();
+        model_->SetOpenDimensions(sizes);
+        open_dimensions_ = sizes;
+      }
       return "ok";
     }
     if (words.size() == 4 && words[0] == "run" && model_ != nullptr) {
@@ -100,6 +113,7 @@ class Floor {
 
   // Calls point into the model, so they come after it and go first.
   std::unique_ptr<Model> model_;
+  std::vector<int64_t> open_dimensions_;  // by command, after the model's load
   std::string mode_;
   std::vector<std::unique_ptr<Call>> calls_;
 };

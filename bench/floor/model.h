@@ -23,15 +23,16 @@ class Model {
   // Null for a mode this engine has not. "run": the engine allocates the
   // outputs, which are freed after each call.
   virtual std::unique_ptr<Call> Prepare(std::string_view mode) = 0;
+  // Sizes for the dimensions the model leaves open, in order of appearance; the
+  // last one serves for all that follow. For calls that are prepared from now on.
+  virtual void SetOpenDimensions(const std::vector<int64_t>& sizes) = 0;
 };
 
 struct OnnxOptions {
   std::string library;
   int intra_op_threads = 1;
   bool spin = false;
-  // Sizes for the dimensions the model leaves open, in order of appearance;
-  // the last one serves for all that follow.
-  std::vector<int64_t> open_dimensions;
+  std::vector<int64_t> open_dimensions;  // as for SetOpenDimensions
   std::string path;
 };
 

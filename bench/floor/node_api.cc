@@ -125,15 +125,15 @@ napi_value ExternalOutput(napi_env env, napi_callback_info info) {
   size_t byte_length = 0;
   std::shared_ptr<void> memory = Produce(env, info, &byte_length);
   void* const data = memory.get();
-  MemoryRegistry::Get().Add(data, byte_length, memory);
+  const MemoryRegistry::Number number =
+      MemoryRegistry::Get().Add(data, byte_length, std::move(memory));
   napi_value buffer;
   Check(napi_create_external_arraybuffer(
       env, data, byte_length,
-      [](napi_env, void* finalized, void* hold) {
-        MemoryRegistry::Get().Remove(finalized);
-        delete static_cast<std::shared_ptr<void>*>(hold);
+      [](napi_env, void* finalized, void* hint) {
+        MemoryRegistry::Get().Remove(finalized, reinterpret_cast<MemoryRegistry::Number>(hint));
       },
-      new std::shared_ptr<void>(std::move(memory)), &buffer));
+      reinterpret_cast<void*>(number), &buffer));
   return buffer;
 }
 

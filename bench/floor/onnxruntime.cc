@@ -32,13 +32,19 @@ class OnnxModel : public Model {
                                       options.spin ? "1" : "0"));
     Check(api().CreateSession(library_->env(), options.path.c_str(), session_options, &session_));
     api().ReleaseSessionOptions(session_options);
-    ReadInputs(options.open_dimensions);
+    ReadInputs();
     ReadOutputs();
+    SetOpenDimensions(options.open_dimensions);
   }
 
   ~OnnxModel() override { api().ReleaseSession(session_); }
 
   std::unique_ptr<Call> Prepare(std::string_view mode) override;
+
+  void SetOpenDimensions(const std::vector<int64_t>& sizes) override {
+    open_dimensions_ = sizes;
+    if (open_dimensions_.empty()) open_dimensions_.push_back(1);
+  }
 
   const Api& api() const { return library_->api(); }
   OrtSession* session() const { return session_; }
@@ -55,14 +61,21 @@ class OnnxModel : public Model {
   // Fresh values for every input, the same each time.
   std::vector<OrtValue*> MakeInputs() const {
     std::vector<OrtValue*> values;
+    size_t open = 0;
     for (const Input& input : inputs_) {
+      std::vector<int64_t> shape = input.shape;
+      for (int64_t& dimension : shape) {
+        if (dimension < 0) {
+          dimension = open_dimensions_[std::min(open++, open_dimensions_.size() - 1)];
+        }
+      }
       OrtValue* value = nullptr;
-      Check(api().CreateTensorAsOrtValue(library_->allocator(), input.shape.data(),
-                                         input.shape.size(), input.type, &value));
+      Check(api().CreateTensorAsOrtValue(library_->allocator(), shape.data(), shape.size(),
+                                         input.type, &value));
       void* data = nullptr;
       Check(api().GetTensorMutableData(value, &data));
       size_t size = 1;
-      for (const int64_t dimension : input.shape) size *= static_cast<size_t>(dimension);
+      for (const int64_t dimension : shape) size *= static_cast<size_t>(dimension);
       if (input.type == kFloat) {
         // In [0, 1): neither all the same nor denormal, which would change the time of a run.
         for (size_t i = 0; i < size; ++i) {
@@ -83,12 +96,10 @@ class OnnxModel : public Model {
  private:
   struct Input {
     OrtElementType type;
-    std::vector<int64_t> shape;
+    std::vector<int64_t> shape;  // -1 where it is open
   };
 
-  void ReadInputs(std::vector<int64_t> sizes) {
-    if (sizes.empty()) sizes.push_back(1);
-    size_t next = 0;
+  void ReadInputs() {
     size_t count = 0;
     Check(api().SessionGetInputCount(session_, &count));
     for (size_t i = 0; i < count; ++i) {
@@ -107,9 +118,6 @@ class OnnxModel : public Model {
       Check(api().GetDimensionsCount(tensor, &rank));
       input.shape.resize(rank);
       Check(api().GetDimensions(tensor, input.shape.data(), rank));
-      for (int64_t& dimension : input.shape) {
-        if (dimension < 0) dimension = sizes[std::min(next++, sizes.size() - 1)];
-      }
       api().ReleaseTypeInfo(type_info);
       inputs_.push_back(std::move(input));
     }
@@ -130,6 +138,7 @@ class OnnxModel : public Model {
   std::vector<const char*> input_names_;
   std::vector<const char*> output_names_;
   std::vector<Input> inputs_;
+  std::vector<int64_t> open_dimensions_;
 };
 
 class OnnxCall : public Call {

@@ -42,6 +42,9 @@ class TensorFlowModel : public Model {
   ~TensorFlowModel() override = default;
 
   std::unique_ptr<Call> Prepare(std::string_view mode) override;
+  void SetOpenDimensions(const std::vector<int64_t>&) override {
+    throw std::runtime_error("expected an ONNX model for open dimensions");
+  }
 
   const Api& api() const { return library_->api(); }
   TF_Session* session() const { return session_; }

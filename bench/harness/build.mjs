@@ -1,4 +1,5 @@
-// Builds the floors (bench/floor) in release mode, or takes those of another build.
+// Builds the floors (bench/floor) in release mode, or takes those of another build; and the batcher
+// by itself, which the package does not export.
 import path from 'node:path';
 
 import { dropForeignBuild, onPath, root, run } from '../../scripts/run-command.mjs';
@@ -31,4 +32,22 @@ export function buildFloors() {
   ];
   run('cmake', configure, options);
   run('cmake', ['--build', releaseFolder, '--parallel', '2'], options);
+}
+
+const partsFolder = path.join(root, 'build', 'bench-batching');
+
+/** The module of batching-parts.ts, once it is built. */
+export const batchingParts = path.join(partsFolder, 'batching-parts.mjs');
+
+export async function buildBatchingParts() {
+  const { build } = await import('tsup');
+  await build({
+    entry: [path.join(import.meta.dirname, 'batching-parts.ts')],
+    outDir: partsFolder,
+    format: 'esm',
+    outExtension: () => ({ js: '.mjs' }),
+    target: 'node20',
+    config: false,
+    silent: true,
+  });
 }

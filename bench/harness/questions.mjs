@@ -37,8 +37,14 @@ export const names = [
   'vision',
   'large-tensors',
   'tensorflow-tiny',
-  'output-copy',
   'import-cost',
+  'batching-encoder',
+  'batching-mlp',
+  'batching-lone',
+  'batcher-cost',
+  'batch-memory',
+  'latency-throughput',
+  'output-copy',
 ];
 
 const defaultBlockMs = 60;

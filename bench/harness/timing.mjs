@@ -30,14 +30,14 @@ export function timeAwaited(call) {
 /**
  * `inFlight` calls at a time: one that ends starts the next.
  *
- * @param {() => Promise<unknown>} call
+ * @param {(caller: number) => Promise<unknown>} call Gets the number of its caller, from 0 on.
  * @param {number} inFlight
  */
 export function timeConcurrent(call, inFlight) {
   return async (count) => {
     let left = count;
-    const caller = async () => {
-      while (left-- > 0) lastResult = await call();
+    const caller = async (_, number) => {
+      while (left-- > 0) lastResult = await call(number);
     };
     const start = process.hrtime.bigint();
     await Promise.all(Array.from({ length: Math.min(inFlight, count) }, caller));

@@ -12,10 +12,18 @@ import path from 'node:path';
 
 import { root } from '../../scripts/run-command.mjs';
 import { encoder } from './encoder.mjs';
+import { imageMeans, multilayerPerceptron } from './feed-forward.mjs';
 import { identity, linear } from './linear.mjs';
 import { mobileNetV2 } from './mobilenet-v2.mjs';
 
-const makers = { encoder, identity, linear, 'mobilenet-v2': mobileNetV2 };
+const makers = {
+  encoder,
+  identity,
+  'image-means': imageMeans,
+  linear,
+  mlp: multilayerPerceptron,
+  'mobilenet-v2': mobileNetV2,
+};
 const folder = path.join(root, 'build', 'bench-models');
 
 /** Of the code that makes them, so that a change to it makes them anew. */

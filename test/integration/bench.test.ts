@@ -18,8 +18,12 @@ const small = [
   'tiny-async',
   'tiny-concurrent',
   'tensorflow-tiny',
-  'output-copy',
   'import-cost',
+  'batching-mlp',
+  'batching-lone',
+  'batcher-cost',
+  'batch-memory',
+  'output-copy',
 ];
 
 interface Result {
@@ -47,10 +51,10 @@ it('asks the questions that need no large model', { timeout: 300_000 }, async ()
   const { questions } = JSON.parse(readFileSync(json, 'utf8')) as { questions: Result[] };
   expect(questions.map(({ name }) => name)).toEqual(small);
   for (const { measures, skipped } of questions) {
-    expect(skipped).toEqual([]);
+    expect(skipped.filter(({ reason }) => !reason.endsWith('has no batching'))).toEqual([]);
     expect(measures).not.toEqual([]);
     for (const { rows } of measures) {
-      expect(rows.length).toBeGreaterThan(1);
+      expect(rows).not.toEqual([]);
       for (const { samples } of rows) expect(samples).toEqual([expect.any(Number)]);
     }
   }

@@ -1,0 +1,45 @@
+import { load, Tensor } from 'tenon';
+
+import { floatElements } from './harness/engines.mjs';
+import { loadBatching } from './harness/features.mjs';
+import { timeAwaited } from './harness/timing.mjs';
+import { modelPath } from './models/index.mjs';
+
+/** Models whose own time does not hide a microsecond: some runs of the MLP differ by ten. */
+const models = [
+  { name: 'linear layer', model: 'linear', shape: [1, 4] },
+  { name: 'MLP', model: 'mlp', shape: [1, 784] },
+];
+
+const contender = ({ name, model, shape }, kind, open) => ({
+  name: `${name}, ${kind}`,
+  async open() {
+    const loaded = await open(modelPath(model), { threads: { intraOp: 1 } });
+    const x = new Tensor('float32', floatElements(shape[1]), shape);
+    return { block: timeAwaited(() => loaded.run({ x })) };
+  },
+});
+
+/** @type {import('./harness/questions.mjs').Question} */
+export default {
+  title: 'Batching: what a lone request pays',
+  asks:
+    'What does batching add to a request that nobody shares a batch with? One request at a time, ' +
+    'of a linear layer, which runs on the calling thread, and of the MLP, which takes a lane.',
+  calls: { caption: 'Time of one request', unit: 'µs' },
+  blockMs: 100,
+  contenders: models.flatMap((model) => [
+    contender(model, 'unbatched', load),
+    contender(model, 'batching', (path, options) =>
+      loadBatching(path, { ...options, batching: true }),
+    ),
+  ]),
+  comparisons: models.map(({ name }) => ({
+    figure: `batching, a lone request of the ${name}: time added`,
+    kind: 'difference',
+    unit: 'µs',
+    of: `${name}, batching`,
+    to: `${name}, unbatched`,
+    target: { atMost: 5 },
+  })),
+};
