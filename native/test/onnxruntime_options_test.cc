@@ -6,6 +6,7 @@
 #include "engines/onnxruntime/environment.h"
 #include "engines/onnxruntime/library.h"
 #include "runtime/log_queue.h"
+#include "test/onnxruntime_models.h"
 #include "test/onnxruntime_support.h"
 #include "test/test.h"
 
@@ -35,6 +36,26 @@ TEST("onnxruntime options: a library of custom operators is asked, and its words
   const auto session = LoadWith(options);
   CHECK_EQ(CodeOf(session.status()), std::string("ERR_TENON_ENGINE_LOAD"));
   CHECK(Says(session.status(), "the fake operators say no"));
+}
+
+TEST("onnxruntime options: operators of a library run, in several sessions at once") {
+  const std::string floats = onnx::TensorType(1, {"n"});
+  onnx::Graph graph;
+  graph.inputs = {{"x", floats}};
+  graph.outputs = {{"y", floats}};
+  graph.nodes = {onnx::Node("Triple", {"x"}, {"thrice"}, {}, "tenon.test"),
+                 onnx::Node("Add", {"thrice", "x"}, {"y"})};
+  const std::string model =
+      onnx::Model(graph, 19, onnx::Field(8, onnx::Field(1, "tenon.test") + onnx::Field(2, 1)));
+  CHECK(TryLoad(model).status().code() == StatusCode::kModelInvalid);
+
+  SessionOptions options;
+  options.custom_op_libraries = {std::string(TENON_FAKES_DIR) + "/custom_ops_triple.so"};
+  auto first = LoadModel(model, options);
+  const auto second = LoadModel(model, options);
+  CHECK_EQ(Show(RunModel(*first, {Floats({1, 2, -3})})[0]), std::string("float32[3] 4 8 -12"));
+  first.reset();
+  CHECK_EQ(Show(RunModel(*second, {Floats({5})})[0]), std::string("float32[1] 20"));
 }
 
 TEST("onnxruntime options: a provider library is opened once, and its name stays its own") {
@@ -116,6 +137,18 @@ TEST("onnxruntime options: keys of the engine's own are known, others are their 
   for (const char* key : {"graph_id_of_gpus", "memory.enable"}) {
     CHECK(CheckRunKey(**library, key).code() == StatusCode::kInvalidArgument);
   }
+}
+
+TEST("onnxruntime options: a dimension gets its size by its denotation") {
+  const std::string dimension = onnx::Field(2, "n") + onnx::Field(3, "DATA_BATCH");
+  const std::string type =
+      onnx::Field(1, onnx::Field(1, 1) + onnx::Field(2, onnx::Field(1, dimension)));
+  const std::string model = onnx::OneNodeModel("Neg", type, type);
+  SessionOptions options;
+  options.free_denotation_overrides = {{"DATA_BATCH", 3}};
+  const auto session = LoadModel(model, options);
+  CHECK_EQ(session->info().signatures[0].inputs[0].shape[0].size, int64_t{3});
+  CHECK_EQ(LoadModel(model)->info().signatures[0].inputs[0].shape[0].size, int64_t{-1});
 }
 
 TEST("onnxruntime options: text with a NUL is refused, not cut") {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load, type LoadOptions, type Model, Tensor, type ValuesModel } from '../../lib/index.js';
 import { expectError } from '../helpers/errors.js';
 import { fixture, modelPath } from '../helpers/paths.js';
+import { runScript } from '../helpers/script.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'tenon-options-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -299,6 +300,17 @@ describe('weights from elsewhere', () => {
     );
   });
 
+  it('are those of a file that is not read', async () => {
+    const model = readFileSync(modelPath('external_data/model.onnx'));
+    const weights = Tensor.alloc('float32', [16, 16]);
+    const options: LoadOptions = { onnxruntime: { externalInitializers: { weights } } };
+    for (let i = 0; i < 16; i++) weights.data[17 * i] = i;
+    const row = Float32Array.from({ length: 16 }, () => 2);
+    expect(await firstOutput(model, { x: new Tensor('float32', row, [1, 16]) }, options)).toEqual(
+      Array.from(row, (_, i) => 2 * i),
+    );
+  });
+
   it('that the model says are elsewhere must be so', async () => {
     const w = new Tensor('float32', new Float32Array(9), [3, 3]);
     await expectError(
@@ -348,6 +360,49 @@ describe('weights from elsewhere', () => {
       '"model.onnx.data"',
     );
   });
+
+  it.runIf(process.platform === 'linux')(
+    'are there once, packed and unpacked, for a group of sessions that are given the same',
+    async () => {
+      const grown = async (options: string): Promise<number> => {
+        const { code, reported, stderr } = await runScript(
+          `
+            const { initializer, model: write, node, valueInfo } = await import(
+              path.join(fixture('..', '..'), 'bench/models/onnx.mjs'));
+            const size = 2048;
+            const w = Tensor.alloc('float32', [size, size]);
+            w.data.fill(1);
+            const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'tenon-wide-')), 'wide.onnx');
+            fs.writeFileSync(file, write({
+              name: 'wide',
+              nodes: [node('MatMul', ['x', 'w'], ['y'])],
+              initializers: [initializer('w', w.data, [size, size])],
+              inputs: [valueInfo('x', 'float32', [1, size])],
+              outputs: [valueInfo('y', 'float32', [1, size])],
+            }));
+            const resident = () => Number(/VmRSS:\\s+(\\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]);
+            const options = { onnxruntime: ${options} };
+            const models = [await load(file, options)];
+            const before = resident();
+            for (let i = 0; i < 5; i++) models.push(await load(file, options));
+            report((resident() - before) / 1024);
+            const { y } = await models[5].run({ x: new Float32Array(size).fill(1) });
+            report(y.data.every((value) => value === size));
+            for (const m of models) await m.close();
+            fs.rmSync(path.dirname(file), { recursive: true });
+          `,
+          // What is freed goes back to the system, so that resident memory is what is in use.
+          { env: { MALLOC_MMAP_THRESHOLD_: String(1 << 20) } },
+        );
+        expect([code, reported[1]], stderr).toEqual([0, true]);
+        return reported[0] as number;
+      };
+      // Five times 16 MiB, or nothing.
+      expect(await grown('{}')).toBeGreaterThan(64);
+      expect(await grown("{ weightGroup: 'wide' }")).toBeGreaterThan(64);
+      expect(await grown("{ initializers: { w }, weightGroup: 'wide' }")).toBeLessThan(16);
+    },
+  );
 
   it('can be packed once for all sessions of a group', async () => {
     const wanted = await firstOutput(digits, { images });
@@ -443,6 +498,18 @@ describe('execution providers', () => {
       'use_arena',
     );
   });
+
+  it.runIf(process.platform === 'linux' && process.arch === 'x64')(
+    'get their options as they are, and refuse them in their own words',
+    async () => {
+      const webgpu = { name: 'webgpu', validationMode: 'loose' };
+      await expectError(
+        'ERR_TENON_PROVIDER',
+        () => load(digits, { executionProviders: [webgpu] }),
+        'Invalid validation mode: loose',
+      );
+    },
+  );
 
   it('can be told which of their devices to use', async () => {
     await using model = await load(digits, { executionProviders: [{ name: 'cpu', devices: [0] }] });

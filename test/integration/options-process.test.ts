@@ -199,6 +199,95 @@ describe('the log of ONNX Runtime', () => {
   });
 });
 
+describe('what a session of ONNX Runtime is told', () => {
+  it('is what it says it was told', async () => {
+    // Each session writes its options to its log, at level "info".
+    const told: [options: object, words: string[]][] = [
+      [
+        { threads: { intraOp: 1 } },
+        [
+          'execution_mode:0',
+          'enable_mem_pattern:1',
+          'enable_cpu_mem_arena:1',
+          'graph_optimization_level:4',
+          'thread_pool_size: 1 ',
+          'use_per_session_threads:1',
+          'use_deterministic_compute:0',
+          'session.intra_op.allow_spinning: 0',
+          'session.inter_op.allow_spinning: 0',
+        ],
+      ],
+      [
+        { threads: { intraOp: 3, interOp: 2, spin: true, affinity: [[0], [0]] } },
+        [
+          'execution_mode:1',
+          'intra_op_param:OrtThreadPoolParams { thread_pool_size: 3',
+          'inter_op_param:OrtThreadPoolParams { thread_pool_size: 2',
+          'session.intra_op.allow_spinning: 1',
+          'session.inter_op.allow_spinning: 1',
+          'session.intra_op_thread_affinities: 1;1',
+        ],
+      ],
+      [
+        { onnxruntime: { memoryPattern: false } },
+        ['enable_mem_pattern:0', 'enable_cpu_mem_arena:1'],
+      ],
+      [{ onnxruntime: { cpuArena: false } }, ['enable_mem_pattern:1', 'enable_cpu_mem_arena:0']],
+      [{ onnxruntime: { deterministic: true } }, ['use_deterministic_compute:1']],
+      [{ onnxruntime: { graphOptimizationLevel: 'disabled' } }, ['graph_optimization_level:0']],
+      [{ onnxruntime: { graphOptimizationLevel: 'basic' } }, ['graph_optimization_level:1']],
+      [{ onnxruntime: { graphOptimizationLevel: 'extended' } }, ['graph_optimization_level:2']],
+      [{ onnxruntime: { graphOptimizationLevel: 'layout' } }, ['graph_optimization_level:3']],
+      [{ onnxruntime: { logVerbosity: 2 } }, ['session_log_verbosity_level:2']],
+      [
+        {
+          onnxruntime: {
+            configEntries: { 'session.disable_prepacking': true, 'ep.mine.key': 'x' },
+          },
+        },
+        ['session.disable_prepacking: 1', 'ep.mine.key: x'],
+      ],
+    ];
+    const { code, reported, stderr } = await runScript(`
+      const said = new Map();
+      let arrived;
+      configure({ onnxruntime: { logLevel: 'info', logger: ({ logId, message }) => {
+        if (message.startsWith('Session Options')) said.set(logId, message);
+        if (said.size === arrived?.count) arrived.resolve();
+      } } });
+      const told = ${JSON.stringify(told.map(([options]) => options))};
+      const all = new Promise((resolve) => { arrived = { count: told.length, resolve }; });
+      for (const [i, options] of told.entries()) {
+        const onnxruntime = { logLevel: 'info', logId: 'session ' + i, ...options.onnxruntime };
+        await (await load(model('digits_cnn.onnx'), { ...options, onnxruntime })).close();
+      }
+      await all;
+      report(told.map((_, i) => said.get('session ' + i)));
+    `);
+    expect(code, stderr).toBe(0);
+    const [said] = reported as [string[]];
+    told.forEach(([, words], i) => {
+      for (const word of words) expect(said[i]).toContain(word);
+    });
+  });
+
+  it('is its own to say: a session that is told to say less says nothing', async () => {
+    const { code, reported, stderr } = await runScript(`
+      const ids = [];
+      let arrived;
+      configure({ onnxruntime: { logLevel: 'fatal', logger: ({ logId }) => { ids.push(logId); arrived(); } } });
+      const loud = new Promise((resolve) => { arrived = resolve; });
+      for (const [logId, logLevel] of [['usual', undefined], ['quiet', 'error'], ['loud', 'info']]) {
+        const onnxruntime = { logId, ...(logLevel && { logLevel }) };
+        await (await load(model('digits_cnn.onnx'), { onnxruntime })).close();
+      }
+      await loud;
+      report([...new Set(ids)]);
+    `);
+    expect({ code, reported }, stderr).toEqual({ code: 0, reported: [['loud']] });
+  });
+});
+
 describe('devices of ONNX Runtime', () => {
   it('are listed with their provider', async () => {
     const { reported, stderr } = await runScript(`

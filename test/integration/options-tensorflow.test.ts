@@ -1,3 +1,6 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
 import { describe, expect, it } from 'vitest';
 
 import { Tensor } from '../../lib/index.js';
@@ -5,10 +8,13 @@ import { load } from '../../lib/model/load.js';
 import { nativeAddon } from '../../lib/native/load.js';
 import { ConfigProto } from '../../lib/protobuf/tensorflow-config.js';
 import { errorOf } from '../helpers/errors.js';
+import { foldableGraph, identityGraph } from '../helpers/graph-def.js';
 import { modelPath } from '../helpers/paths.js';
 import { runScript } from '../helpers/script.js';
+import { temporaryFolder } from '../helpers/temporary.js';
 
 const digits = modelPath('digits_cnn_tf');
+const folder = temporaryFolder();
 
 /** A library's log at level "info", and what one of its sources says verbosely. */
 function talkative(source?: string): NodeJS.ProcessEnv {
@@ -45,6 +51,19 @@ describe('TensorFlow’s devices', () => {
     expect([silent.reported, placed.reported]).toEqual([expected, expected]);
     expect(silent.stderr).not.toContain('Device mapping');
     expect(placed.stderr).toContain('Device mapping');
+  });
+
+  it('that are not there are done without where allowSoftPlacement says so', async () => {
+    const file = path.join(folder, 'placed.pb');
+    writeFileSync(file, identityGraph(1, '/device:GPU:7'));
+    const y = async (allowSoftPlacement: boolean): Promise<unknown> => {
+      const options = { inputs: ['x'], outputs: ['y'], allowSoftPlacement };
+      await using model = await load(file, { tensorflow: options });
+      return (await model.run({ x: [1, 2] }))['y']?.toArray();
+    };
+    const { code, message } = await errorOf(() => y(false));
+    expect([code, message]).toEqual(['ERR_TENON_RUN', expect.stringContaining('GPU:7')]);
+    expect(await y(true)).toEqual([1, 2]);
   });
 
   it('that are GPUs may have their options where there is none', async () => {
@@ -91,6 +110,23 @@ describe('TensorFlow’s graphs', () => {
     expect(fewer).not.toContain('remapper');
     expect(fewer).not.toContain('loop_optimizer');
     expect(fewer).toContain('constant_folding');
+  });
+
+  it('have their constants folded unless optimizerLevel is L0', async () => {
+    const file = path.join(folder, 'foldable.pb');
+    writeFileSync(file, foldableGraph());
+    const additions = async (optimizerLevel: 'L0' | 'L1'): Promise<number> => {
+      const options = { inputs: ['x'], outputs: ['y'], rewriter: false, optimizerLevel };
+      await using model = await load(file, { tensorflow: options });
+      const trace = { file: path.join(folder, `${optimizerLevel}.json`) };
+      const { y } = await model.run({ x: [1, 2] }, { tensorflow: { trace } });
+      expect(y?.toArray()).toEqual([3, 4]);
+      const { traceEvents } = JSON.parse(readFileSync(trace.file, 'utf8')) as {
+        traceEvents: { name: string }[];
+      };
+      return traceEvents.filter(({ name }) => name.includes('AddV2')).length;
+    };
+    expect([await additions('L0'), await additions('L1')]).toEqual([2, 1]);
   });
 
   it('are compiled by XLA where globalJitLevel and cpuGlobalJit ask for it', async () => {
