@@ -30,6 +30,7 @@ Examples:
   tenon inspect models/mobilenetv2
   tenon run digits.onnx --input images=@digit.npy
   tenon types digits.onnx --out lib/digits.ts
+  tenon tune digits.onnx --target-p99-ms 5
   tenon engines install tensorflow
 
 Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted.`,
@@ -117,6 +118,58 @@ Examples:
       await typesCommand(model, options);
     });
 
+  program
+    .command('tune')
+    .description('find the settings that serve a model best on this machine')
+    .argument('<model>', 'as for inspect')
+    .option(
+      '-i, --input <name=value>',
+      'a sample, as for run; inputs of floats without one get random numbers; repeatable',
+      collect,
+    )
+    .option('--inputs-json <file>', 'a JSON object with a sample per input; - for stdin')
+    .option('-s, --signature <name>', 'the signature to call')
+    .option('-t, --tags <tags>', 'SavedModel: the meta graph with these tags', splitTags)
+    .addOption(
+      new Option('--for <what>', 'what is best (default: throughput)').choices([
+        'throughput',
+        'latency',
+      ]),
+    )
+    .option('--target-p99-ms <ms>', 'milliseconds that 99 of 100 requests may take', positiveNumber)
+    .option(
+      '--in-flight <counts>',
+      'numbers of requests in flight, "1,8,32" (default: those)',
+      positiveIntegers,
+    )
+    .option('--max-minutes <minutes>', 'for all together (default: 5)', positiveNumber)
+    .option('--seed <n>', 'settles what is tried, and random feeds (default: 1)', wholeNumber)
+    .addOption(
+      new Option('--search <how>', 'race, or everything at full length (default: race)').choices([
+        'race',
+        'exhaustive',
+      ]),
+    )
+    .option('--space <json>', 'values to try for some settings, {"sessions": [1]}')
+    .option('-o, --out <file>', 'the options file (default: <model>.tenon.json)')
+    .option('--no-out', 'write no options file')
+    .option('--report <file>', 'write a report as an HTML page')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+Ctrl-C ends the search; what was measured is printed and written (exit code 130).
+
+Examples:
+  tenon tune digits.onnx --target-p99-ms 5 --report digits.html
+  tenon tune bert.onnx --input ids=@ids.npy --input mask=@mask.npy --max-minutes 10
+  tenon tune models/mobilenetv2 --for latency --in-flight 1,4`,
+    )
+    .action(async (model: string, options: object) => {
+      const { tuneCommand } = await import('./commands/tune.js');
+      await tuneCommand(model, options, context.interruptSignal(), packageVersion());
+    });
+
   const engines = program
     .command('engines')
     .description('print which engines are found, where, and what they can use')
@@ -155,6 +208,26 @@ function positiveInteger(value: string): number {
     throw new InvalidArgumentError('expected a number of 1 or more.');
   }
   return number;
+}
+
+function wholeNumber(value: string): number {
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number)) {
+    throw new InvalidArgumentError('expected a whole number.');
+  }
+  return number;
+}
+
+function positiveNumber(value: string): number {
+  const number = Number(value);
+  if (!/^[\d.]+$/.test(value) || !Number.isFinite(number) || number <= 0) {
+    throw new InvalidArgumentError('expected a number above 0.');
+  }
+  return number;
+}
+
+function positiveIntegers(value: string): number[] {
+  return value.split(',').map((each) => positiveInteger(each.trim()));
 }
 
 function packageVersion(): string {

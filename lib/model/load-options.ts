@@ -50,6 +50,11 @@ export interface PoolOptions {
 }
 
 export interface LoadOptions {
+  /**
+   * A file with options, as `tenon tune` writes it. Those given beside it win, one by one within
+   * `threads`, `pool`, `batching` and `onnxruntime`. ERR_TENON_CONFIG where it is no such file.
+   */
+  config?: string | URL;
   /** Which engine runs the model. Default: by what the source is. */
   engine?: EngineName;
   /** The signature that `run` takes where none is named. Default: "serving_default", or the only one. */

@@ -11,6 +11,7 @@ import type {
 import { boolean, checkOptions, string } from '../options.js';
 import { checkModelNames } from '../onnx-model/check-names.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
+import { withConfig } from './config-file.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
 import { checkStop, PendingCalls } from './pending.js';
 import { createModel, type Model, type SharedModel } from './model.js';
@@ -31,7 +32,7 @@ export const defaultSignatureName = 'serving_default';
  *   `validateShapes` alone.
  * @throws A TenonError: ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT,
  *   ERR_TENON_MODEL_INVALID, ERR_TENON_UNKNOWN_TAG, ERR_TENON_UNKNOWN_SIGNATURE,
- *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, and those of finding the engine
+ *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, ERR_TENON_CONFIG, and those of finding the engine
  *   (ERR_TENON_ENGINE_…).
  */
 export async function load<T extends ModelTypes<T> = UntypedModel>(
@@ -39,8 +40,9 @@ export async function load<T extends ModelTypes<T> = UntypedModel>(
   options?: LoadOptions,
 ): Promise<Model<T>> {
   if (isSharedModel(source)) return attach<T>(source, options);
-  const resolved = resolveLoadOptions(options);
-  const stop = checkStop({ ...options });
+  const given = options?.config === undefined ? options : await withConfig(options);
+  const resolved = resolveLoadOptions(given);
+  const stop = checkStop({ ...given });
   const stopping = new AbortController();
   const loading = loadModel<T>(source, resolved, stopping.signal);
   if (stop.signal === undefined && stop.timeoutMs === 0) return loading;

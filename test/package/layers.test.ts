@@ -107,8 +107,9 @@ describe('the TypeScript parts', () => {
     'lib/server/server.ts':
       "import { model } from '../index.js';\nimport { tensor } from '../codec/json.js';\nexport const server = [model, tensor];\n",
     'lib/onnxruntime/index.ts': "export { model } from '../index.js';\n",
+    'lib/tuner/index.ts': "export { model as tune } from '../index.js';\n",
     'lib/cli/main.ts':
-      "import { model } from '../index.js';\nimport { server } from '../server/server.js';\nexport const main = [model, server];\n",
+      "import { model } from '../index.js';\nimport { server } from '../server/server.js';\nimport { tune } from '../tuner/index.js';\nexport const main = [model, server, tune];\n",
   };
 
   function check(): ReturnType<typeof node> {
@@ -141,10 +142,11 @@ describe('the TypeScript parts', () => {
     ['server-uses-the-public-api', 'lib/server/rest.ts', "import '../model/model.js';"],
     ['onnxruntime-uses-the-public-api', 'lib/onnxruntime/a.ts', "import '../tensor/tensor.js';"],
     [
-      'cli-uses-the-public-api-and-the-server',
+      'cli-uses-the-public-api-the-server-and-the-tuner',
       'lib/cli/run.ts',
       "await import('../engines/find.js');",
     ],
+    ['tuner-uses-the-public-api', 'lib/tuner/tune.ts', "import '../model/model.js';"],
     ['fronts-are-not-imported', 'lib/model/serve.ts', "import '../server/server.js';"],
     ['foundations-import-nothing-above', 'lib/tensor/a.ts', "import '../model/model.js';"],
     ['no-cycles', 'lib/runner.ts', "import './pool/pool.js';\nexport const runner = 1;"],

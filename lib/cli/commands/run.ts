@@ -1,29 +1,17 @@
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
-
 import {
-  type FeedValue,
   type LoadOptions,
   type Model,
   type Signature,
   TenonError,
   type Value,
-  type ValueSpec,
   type ValuesModel,
   load,
 } from '../../index.js';
 import { UsageError, print } from '../context.js';
+import { assignment, readFeeds, readInputsJson } from '../feeds.js';
 import { formatJson } from '../json.js';
 import { styleOf } from '../terminal.js';
-import { describeSpec } from '../types-of.js';
-import {
-  describedValue,
-  feedFromJson,
-  feedFromText,
-  parseJsonFile,
-  valueLines,
-  writeValue,
-} from '../values.js';
+import { describedValue, valueLines, writeValue } from '../values.js';
 
 export interface RunCommandOptions {
   input?: string[];
@@ -33,11 +21,6 @@ export interface RunCommandOptions {
   output?: string[];
   json?: boolean;
   repeat?: number;
-}
-
-interface Assignment {
-  name: string;
-  value: string;
 }
 
 interface Times {
@@ -119,55 +102,6 @@ function chooseSignature(model: Model<ValuesModel>, name: string | undefined): S
       ? `expected --signature with one of ${listed}`
       : `expected a signature among ${listed}, received "${name}"`,
   );
-}
-
-async function readInputsJson(file: string | undefined): Promise<Map<string, unknown>> {
-  if (file === undefined) return new Map();
-  const content = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
-  const value = parseJsonFile(content, file);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new UsageError(`expected an object with a value per input in "${file}"`);
-  }
-  return new Map(Object.entries(value));
-}
-
-async function readFeeds(
-  signature: Signature,
-  inputs: readonly Assignment[],
-  fromFile: ReadonlyMap<string, unknown>,
-): Promise<Record<string, FeedValue>> {
-  const feeds: [string, FeedValue][] = [];
-  for (const [name, value] of fromFile) {
-    feeds.push([name, feedFromJson(value, inputSpec(signature, name))]);
-  }
-  for (const { name, value } of inputs) {
-    feeds.push([name, await feedFromText(value, inputSpec(signature, name))]);
-  }
-  const named = Object.fromEntries(feeds);
-  const missing = Object.values(signature.inputs).filter(
-    (spec) => spec.optional !== true && !Object.hasOwn(named, spec.name),
-  );
-  if (missing.length > 0) {
-    const list = missing.map((spec) => `${spec.name} (${describeSpec(spec)})`).join(', ');
-    throw new TenonError('ERR_TENON_MISSING_FEED', `expected --input for ${list}`);
-  }
-  return named;
-}
-
-function inputSpec(signature: Signature, name: string): ValueSpec {
-  const spec = Object.hasOwn(signature.inputs, name) ? signature.inputs[name] : undefined;
-  if (spec !== undefined) return spec;
-  const names = Object.keys(signature.inputs).map((each) => `"${each}"`);
-  throw new TenonError(
-    'ERR_TENON_UNKNOWN_FEED',
-    `expected --input for ${names.join(', ') || 'nothing'}, received one for "${name}"`,
-  );
-}
-
-function assignment(given: string, option: string): Assignment {
-  const at = given.indexOf('=');
-  if (at <= 0) throw new UsageError(`expected name=value for ${option}, received "${given}"`);
-  return { name: given.slice(0, at), value: given.slice(at + 1) };
 }
 
 function splitOutput(given: string): { name: string; file?: string } {
