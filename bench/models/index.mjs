@@ -23,6 +23,7 @@ const makers = {
   linear,
   mlp: multilayerPerceptron,
   'mobilenet-v2': mobileNetV2,
+  'mobilenet-v2-batch': () => mobileNetV2('batch'),
 };
 const folder = path.join(root, 'build', 'bench-models');
 

@@ -13,10 +13,12 @@ const stages = [
 ];
 
 /**
- * MobileNetV2 at width 1, 1×3×224×224 → 1×1000, with random weights. Batch normalization is part
+ * MobileNetV2 at width 1, rows×3×224×224 → rows×1000, with random weights. Batch normalization is part
  * of the convolutions, as in every model exported for inference.
+ *
+ * @param {number | string} rows A name leaves them open.
  */
-export function mobileNetV2() {
+export function mobileNetV2(rows = 1) {
   const nodes = [];
   const initializers = [
     initializer('zero', Float32Array.of(0), []),
@@ -87,7 +89,7 @@ export function mobileNetV2() {
     name: 'mobilenet-v2',
     nodes,
     initializers,
-    inputs: [valueInfo('image', 'float32', [1, 3, 224, 224])],
-    outputs: [valueInfo('logits', 'float32', [1, 1000])],
+    inputs: [valueInfo('image', 'float32', [rows, 3, 224, 224])],
+    outputs: [valueInfo('logits', 'float32', [rows, 1000])],
   });
 }

@@ -143,6 +143,11 @@ Examples:
       positiveIntegers,
     )
     .option('--max-minutes <minutes>', 'for all together (default: 5)', positiveNumber)
+    .option(
+      '--seconds <s>',
+      'how long the last round measures each number in flight (default: 3)',
+      positiveNumber,
+    )
     .option('--seed <n>', 'settles what is tried, and random feeds (default: 1)', wholeNumber)
     .addOption(
       new Option('--search <how>', 'race, or everything at full length (default: race)').choices([

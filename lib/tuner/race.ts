@@ -15,8 +15,8 @@ import {
 import { type Configuration, keyOf, neighbours } from './space.js';
 import { seededRandom, shuffled } from './random.js';
 
-/** How long each number in flight is measured, by round. */
-export const roundSeconds = [0.3, 1, 3] as const;
+/** How long each number in flight is measured, by round, as parts of the last one's time. */
+export const roundParts = [0.1, 1 / 3, 1] as const;
 /** One in so many goes on to the next round. */
 const reduction = 4;
 /** Of the time, what is kept for steps from the leader. */
@@ -107,7 +107,7 @@ class Race {
   async run(): Promise<RaceResult> {
     const { all, search } = this.#options;
     const [first, ...others] = all;
-    const last = roundSeconds.length - 1;
+    const last = roundParts.length - 1;
     if (first !== undefined) {
       if (search === 'exhaustive') {
         if (await this.#sound()) {
@@ -165,14 +165,14 @@ class Race {
     const affordable = affordableLooks(seconds * (1 - refinement) - now(), look);
     const left = others.filter((each) => !this.#isHopeless(each) && !this.#best.has(keyOf(each)));
     let field = shuffled(left, this.#random).slice(0, affordable);
-    for (let round = 0; round < roundSeconds.length; round++) {
+    for (let round = 0; round < roundParts.length; round++) {
       if (round > 0) {
         // In another order than before: a machine that slows down is then nobody's fault alone.
         field = shuffled(field, this.#random);
       }
       const contenders = round === 0 ? field : [first, ...field];
       if (!(await this.#round(contenders, round))) return false;
-      if (round === roundSeconds.length - 1) break;
+      if (round === roundParts.length - 1) break;
       field = this.#select(round, Math.max(2, Math.ceil(contenders.length / reduction)), {
         ...objective,
         targetP99Ms:
@@ -208,7 +208,7 @@ class Race {
   /** Steps from the leader as long as one is better and there is time. */
   async #refine(): Promise<void> {
     const { all, objective } = this.#options;
-    const last = roundSeconds.length - 1;
+    const last = roundParts.length - 1;
     const tried = new Set<string>();
     for (;;) {
       const leader = choose(rank(this.#result().measurements, objective))?.measurement;
@@ -287,9 +287,9 @@ function percent(part: number): string {
 /** How many first looks fit, with the rounds that follow from them. */
 export function affordableLooks(seconds: number, look: number): number {
   // A look is one part starting and loading and one part measuring, of which the later rounds have more.
-  const [first] = roundSeconds;
+  const [first] = roundParts;
   let each = 0;
-  for (const [round, length] of roundSeconds.entries()) {
+  for (const [round, length] of roundParts.entries()) {
     each += (look * (0.5 + (0.5 * length) / first)) / reduction ** round;
   }
   return Math.max(1, Math.floor(seconds / each));

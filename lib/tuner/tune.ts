@@ -10,13 +10,7 @@ import * as check from '../options.js';
 import { type ChildFailure, runJob } from './child.js';
 import { completeFeeds, packFeed, rowsOf } from './feeds.js';
 import type { MeasureJob } from './job.js';
-import {
-  race,
-  type RaceOptions,
-  type RaceProgress,
-  type RaceResult,
-  roundSeconds,
-} from './race.js';
+import { race, type RaceOptions, type RaceProgress, type RaceResult, roundParts } from './race.js';
 import { choose, type Objective, rank, type Ranked } from './rank.js';
 import {
   type Configuration,
@@ -40,6 +34,11 @@ export interface TuneOptions {
   inFlight?: readonly number[];
   /** Of all together, within a few seconds. Default: 5. */
   maxMinutes?: number;
+  /**
+   * How long each number in flight is measured in the last round; 0.1 and 0.33 of it in the first
+   * two. Requests that take longer get longer. Default: 3.
+   */
+  secondsPerPoint?: number;
   /** Settles which configurations are tried, in which order, and what random feeds hold. Default: 1. */
   seed?: number;
   /**
@@ -163,7 +162,7 @@ export async function tune(source: string, options: TuneOptions = {}): Promise<T
         signature: signature.name,
         feeds: packed,
         inFlight: settings.inFlight,
-        seconds: roundSeconds[round] as number,
+        seconds: settings.secondsPerPoint * (roundParts[round] as number),
       };
       // Whatever hangs ends with the time there is, and a little more for a run in its middle.
       const timeoutMs = Math.max(0, limit - seconds()) * 1000 + graceMs;
@@ -238,6 +237,7 @@ function resolve(options: TuneOptions) {
     'targetP99Ms',
     'inFlight',
     'maxMinutes',
+    'secondsPerPoint',
     'seed',
     'search',
     'space',
@@ -256,6 +256,7 @@ function resolve(options: TuneOptions) {
     objective,
     inFlight: counts(options.inFlight ?? defaultInFlight, 'inFlight', 1),
     maxMinutes: positive(options.maxMinutes ?? 5, 'maxMinutes'),
+    secondsPerPoint: positive(options.secondsPerPoint ?? 3, 'secondsPerPoint'),
     seed: check.integer(options.seed, 'seed', 1, 0),
     search: check.oneOf(given['search'], 'search', ['race', 'exhaustive']) ?? 'race',
     space: resolveSpace(given['space']),

@@ -54,6 +54,7 @@ describe('tenon tune', () => {
       'tune',
       digits,
       ...['--max-minutes', '2', '--in-flight', '1,4', '--target-p99-ms', '9999'],
+      ...['--seconds', '0.5'],
       ...['--space', JSON.stringify(space), '--report', 'report.html'],
     ];
     ended = await start(args, folder).ended;
@@ -134,6 +135,7 @@ describe('tune()', () => {
       feeds: { x: [1, 2, 3] },
       inFlight: [2],
       search: 'exhaustive',
+      secondsPerPoint: 0.3,
       space: { intraOp: [1], lanes: [1], batchSize: [0] },
       for: 'latency',
     });
@@ -167,6 +169,7 @@ describe('tune()', () => {
     ['inFlight', []],
     ['inFlight', [0]],
     ['maxMinutes', -1],
+    ['secondsPerPoint', 0],
     ['seed', 0.5],
     ['search', 'all'],
     ['space', { lanes: [] }],

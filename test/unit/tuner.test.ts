@@ -10,7 +10,7 @@ import {
   race,
   type RaceOptions,
   type RaceResult,
-  roundSeconds,
+  roundParts,
   soundings,
 } from '../../lib/tuner/race.js';
 import { seededRandom, shuffled } from '../../lib/tuner/random.js';
@@ -239,7 +239,7 @@ async function simulate(options: Partial<RaceOptions> = {}, noise = 0.05): Promi
     isStopped: () => false,
     measure: (configuration, round) => {
       calls.push([keyOf(configuration), round]);
-      clock += 0.8 + 3 * (roundSeconds[round] as number);
+      clock += 0.8 + 9 * (roundParts[round] as number);
       if (configuration.provider !== undefined) {
         const failure: Failure = {
           configuration,
@@ -361,7 +361,7 @@ describe('the race', () => {
     const all = enumerate({ ...space, providers: ['cpu'] }, machine);
     const { result, calls } = await simulate({ all, search: 'exhaustive', seconds: 1e5 });
     expect(result.measurements).toHaveLength(all.length);
-    expect(result.measurements.every(({ round }) => round === roundSeconds.length - 1)).toBe(true);
+    expect(result.measurements.every(({ round }) => round === roundParts.length - 1)).toBe(true);
     expect(calls.length).toBe(all.length + soundings(all).length);
     expect(result).toMatchObject({ pruned: [], untried: [], ended: 'done' });
   });

@@ -32,6 +32,7 @@ export interface TuneCommandOptions {
   targetP99Ms?: number;
   inFlight?: number[];
   maxMinutes?: number;
+  seconds?: number;
   seed?: number;
   search?: 'race' | 'exhaustive';
   space?: string;
@@ -62,6 +63,7 @@ export async function tuneCommand(
     ...(options.targetP99Ms === undefined ? {} : { targetP99Ms: options.targetP99Ms }),
     ...(options.inFlight === undefined ? {} : { inFlight: options.inFlight }),
     ...(options.maxMinutes === undefined ? {} : { maxMinutes: options.maxMinutes }),
+    ...(options.seconds === undefined ? {} : { secondsPerPoint: options.seconds }),
     ...(options.seed === undefined ? {} : { seed: options.seed }),
     ...(options.search === undefined ? {} : { search: options.search }),
     ...(options.space === undefined ? {} : { space: parseSpace(options.space) }),
