@@ -140,6 +140,19 @@ export interface ModelStats {
   /** Bytes of outputs likewise; those written into a given tensor count as neither. */
   readonly outputBytesCopied: number;
   readonly outputBytesPassed: number;
+  /** Calls of the engine for several runs at once. */
+  readonly batches: number;
+  /** Runs that were made in them; `runs` and the like count them one by one. */
+  readonly batchedRuns: number;
+  /** Rows (dimension 0) of those runs, and rows that filled batches up. */
+  readonly batchRows: number;
+  readonly paddedRows: number;
+  /** How many batches had 2^i to 2^(i + 1) - 1 rows of runs, by i; as long as it has to be. */
+  readonly batchSizes: readonly number[];
+  /** Bytes copied into batches, which are among `feedBytesCopied`. */
+  readonly gatheredBytes: number;
+  /** Buffers allocated for batches. They are used again, so this stops to grow. */
+  readonly gatherAllocations: number;
   /** Of a pool of several sessions, what each does; empty otherwise. */
   readonly sessions: readonly SessionStats[];
   /** Memory of Tenon's own that JavaScript holds, of all models of the process. */

@@ -158,6 +158,16 @@ export function mergeStats(all: readonly NativeStats[]): NativeStats {
     feedBytesPassed: sum((stats) => stats.feedBytesPassed),
     outputBytesCopied: sum((stats) => stats.outputBytesCopied),
     outputBytesPassed: sum((stats) => stats.outputBytesPassed),
+    batches: sum((stats) => stats.batches),
+    batchedRuns: sum((stats) => stats.batchedRuns),
+    batchRows: sum((stats) => stats.batchRows),
+    paddedRows: sum((stats) => stats.paddedRows),
+    batchSizes: Array.from(
+      { length: Math.max(0, ...all.map(({ batchSizes }) => batchSizes.length)) },
+      (_count, i) => sum(({ batchSizes }) => batchSizes[i] ?? 0),
+    ),
+    gatheredBytes: sum((stats) => stats.gatheredBytes),
+    gatherAllocations: sum((stats) => stats.gatherAllocations),
   };
 }
 

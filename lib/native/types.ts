@@ -62,32 +62,36 @@ export type NativeTarget = 0 | 1 | NativeTensorIn;
 /** An output, or a hole where it went into a tensor the caller has. */
 export type NativeOutputs = readonly (NativeValueOut | undefined)[];
 
-/** How members become one batch, and its outputs the members' again. */
+/** How the tensors of a batch come about from those of its members. */
 export interface NativeBatchLayout {
-  /** Rows of the whole batch, at least the members' sum; the rest repeats the last row. */
-  readonly rows: number;
   /**
-   * For each input the batch's shape, dimension 0 being `rows`. A member may be shorter in the
-   * others …
+   * Rows (dimension 0) of the whole batch, at least the members' sum. Further ones repeat the last
+   * row, which is safe for any model.
    */
-  readonly shapes: readonly (readonly number[])[];
-  /** … and is then filled up with this, for each input. */
-  readonly padValues: readonly number[];
-  /** Inputs nobody feeds that mark real elements with 1 and padding with 0. */
-  readonly masks: readonly (readonly [input: number, dtype: number, of: number, dim: number])[];
+  rows: number;
+  /**
+   * The batch's shape of each input, dimension 0 being `rows`. A member may be smaller in
+   * dimensions from 1 on, and is padded at their ends.
+   */
+  shapes: readonly (readonly number[])[];
+  /**
+   * For each input what it is padded with: a number its dtype has. Strings, types below 8 bits and
+   * 8-bit floats cannot be padded.
+   */
+  padValues: readonly number[];
+  /**
+   * Inputs nobody feeds that mark what is a member's own with 1 and padding with 0, of shape
+   * [rows, size of dimension `dim` of the input at position `of`].
+   */
+  masks: readonly (readonly [input: number, dtype: number, of: number, dim: number])[];
   /**
    * Outputs cut back to a member's own length: dimension `dim` of the output at that position to
-   * dimension `inputDim` of the input at position `of`.
+   * dimension `inputDim` of the member's input at position `of`.
    */
-  readonly trims: readonly (readonly [
-    output: number,
-    dim: number,
-    of: number,
-    inputDim: number,
-  ])[];
+  trims: readonly (readonly [output: number, dim: number, of: number, inputDim: number])[];
 }
 
-/** One for each member of a batch, in order. */
+/** Outputs for each member of a batch, in order. */
 export type NativeBatchOutputs = readonly NativeOutputs[];
 
 export interface NativeHistogram {
@@ -112,6 +116,14 @@ export interface NativeStats {
   feedBytesPassed: number;
   outputBytesCopied: number;
   outputBytesPassed: number;
+  batches: number;
+  batchedRuns: number;
+  batchRows: number;
+  paddedRows: number;
+  /** How many batches were of 2^i to 2^(i + 1) - 1 rows. */
+  batchSizes: number[];
+  gatheredBytes: number;
+  gatherAllocations: number;
 }
 
 export interface NativeSignature {
@@ -306,7 +318,33 @@ export interface NativeSession {
     borrow: boolean,
     options?: NativeRunOptions,
   ): NativeOutputs | Promise<NativeOutputs>;
-  /** The same on the calling thread. */
+  /**
+   * Several requests as one call of the engine, on a lane: rows are gathered into one tensor an
+   * input and outputs cut into the members' rows, each an ArrayBuffer of its own.
+   *
+   * Memory of the members goes as in `run`: what Tenon owns by pointer, anything else is copied
+   * before the call returns, straight to its place in the batch, unless `borrow`.
+   *
+   * Throws or rejects with a TenonError: ERR_TENON_BATCH where an output is no tensor of
+   * `layout.rows` rows or cannot be cut back; ERR_TENON_UNSUPPORTED for members that are no tensors
+   * in host memory, and for packed dtypes whose rows are no whole bytes; as `run` otherwise. What
+   * is wrong with one member names it by its position.
+   *
+   * @param members `members[m][i]` is the tensor for `inputs[i]`; its dimension 0 counts the rows
+   *   of the member, the same for all its inputs.
+   * @param ticket As for `run`: `cancel` stops the whole batch.
+   */
+  runBatch(
+    signature: number,
+    inputs: readonly number[],
+    members: readonly (readonly NativeTensorIn[])[],
+    outputs: readonly number[],
+    layout: NativeBatchLayout,
+    ticket: number,
+    priority: number,
+    borrow: boolean,
+  ): Promise<NativeBatchOutputs>;
+  /** The same as `run` on the calling thread. */
   runSync(
     signature: number,
     inputs: readonly number[],
@@ -324,17 +362,6 @@ export interface NativeSession {
     targets: readonly NativeTarget[],
     options?: NativeRunOptions,
   ): NativeBinding;
-  /** Several requests as one call of the engine, gathered and scattered on the lane. */
-  runBatch(
-    signature: number,
-    inputs: readonly number[],
-    members: readonly (readonly NativeTensorIn[])[],
-    outputs: readonly number[],
-    layout: NativeBatchLayout,
-    ticket: number,
-    priority: number,
-    borrow: boolean,
-  ): Promise<NativeBatchOutputs>;
   /** Asks the run that was given this ticket (not 0) to stop; one that waits leaves the queue. */
   cancel(ticket: number): void;
   cancelAll(): void;

@@ -28,18 +28,6 @@ napi_value Element(Napi::Env env, napi_value array, uint32_t index) {
   return element;
 }
 
-std::vector<size_t> ReadIndices(Napi::Env env, napi_value array) {
-  std::vector<size_t> indices(ArrayLength(env, array, "indices"));
-  for (uint32_t i = 0; i < indices.size(); ++i) {
-    uint32_t index = 0;
-    if (napi_get_value_uint32(env, Element(env, array, i), &index) != napi_ok) {
-      ThrowInvalidArgument(env, "an array of indices");
-    }
-    indices[i] = index;
-  }
-  return indices;
-}
-
 std::vector<OutputTarget> ReadTargets(Napi::Env env, Napi::Value array, FeedMemory memory) {
   if (array.IsUndefined()) return {};
   std::vector<OutputTarget> targets(ArrayLength(env, array, "targets"));
@@ -58,6 +46,18 @@ std::vector<OutputTarget> ReadTargets(Napi::Env env, Napi::Value array, FeedMemo
 }
 
 }  // namespace
+
+std::vector<size_t> ReadIndices(Napi::Env env, napi_value array) {
+  std::vector<size_t> indices(ArrayLength(env, array, "indices"));
+  for (uint32_t i = 0; i < indices.size(); ++i) {
+    uint32_t index = 0;
+    if (napi_get_value_uint32(env, Element(env, array, i), &index) != napi_ok) {
+      ThrowInvalidArgument(env, "an array of indices");
+    }
+    indices[i] = index;
+  }
+  return indices;
+}
 
 size_t ReadSignature(const Napi::CallbackInfo& info) {
   uint32_t signature = 0;

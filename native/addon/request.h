@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "addon/values.h"
 #include "engines/session.h"
@@ -22,6 +23,8 @@ struct RunSettings {
   bool borrow = false;  // buffers of the caller go by pointer
 };
 
+// Numbers that fit 32 bits; which of them are indices of something is checked later.
+std::vector<size_t> ReadIndices(Napi::Env env, napi_value array);
 size_t ReadSignature(const Napi::CallbackInfo& info);
 // `targets` says which memory outputs may be written into.
 RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMemory targets,

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "addon/batch.h"
 #include "addon/binding_wrap.h"
 #include "addon/errors.h"
 #include "addon/options.h"
@@ -114,6 +115,7 @@ Napi::Function SessionWrap::Define(Napi::Env env) {
   return DefineClass(
       env, "NativeSession",
       {InstanceMethod("run", &SessionWrap::Run), InstanceMethod("runSync", &SessionWrap::RunSync),
+       InstanceMethod("runBatch", &SessionWrap::RunBatch),
        InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
        InstanceMethod("cancelAll", &SessionWrap::CancelAll),
        InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("load", &SessionWrap::Load),
@@ -219,6 +221,39 @@ Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
   return WriteOutputs(info.Env(), outputs.value(), request, host->stats());
 }
 
+Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<ModelHost>& host = OpenHost(env);
+  const RunSettings settings = ReadSettings(info);
+  struct Exchange {
+    std::unique_ptr<Gather> batch;
+    Outputs outputs;
+  };
+  auto exchange = std::make_shared<Exchange>();
+  exchange->batch = ReadBatch(info, *host, settings.borrow);
+  ModelHost* const runner = host.get();
+  // As in Run.
+  std::shared_ptr<Napi::ObjectReference> held;
+  if (settings.borrow) {
+    held = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[2].As<Napi::Object>()));
+  }
+  Call call;
+  call.ticket = settings.ticket;
+  call.priority = settings.priority;
+  call.runs = exchange->batch->request().member_count;
+  call.work = [exchange, runner](CancelToken* cancel) -> Status {
+    auto outputs = runner->RunBatch(exchange->batch.get(), kExternalMinBytes, cancel);
+    if (!outputs.ok()) return outputs.status();
+    exchange->outputs = std::move(outputs.value());
+    return {};
+  };
+  call.result = [exchange, runner, held](Napi::Env settle_env) {
+    return WriteBatch(settle_env, exchange->batch->request().member_count, exchange->outputs,
+                      runner->stats());
+  };
+  return Submit(env, std::move(call));
+}
+
 Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   const std::shared_ptr<ModelHost>& host = OpenHost(info.Env());
   RunRequest request = ReadRequest(info, FeedMemory::kKept, FeedMemory::kOwned, &host->stats());
@@ -292,7 +327,7 @@ void SessionWrap::Settle(const std::shared_ptr<Job>& job) {
 void SessionWrap::Stop(const std::shared_ptr<Job>& job) {
   if (!job->InFlight::Stop()) return;
   // It left the queue, so nobody else settles it.
-  job->host->stats().cancelled.fetch_add(1, std::memory_order_relaxed);
+  job->host->stats().cancelled.fetch_add(job->call.runs, std::memory_order_relaxed);
   job->status = {StatusCode::kAborted, "the run was stopped before it began"};
   Settle(job);
 }
@@ -324,6 +359,13 @@ Napi::Value SessionWrap::Stats(const Napi::CallbackInfo& info) {
   object.Set("feedBytesPassed", Count(stats.feeds.passed));
   object.Set("outputBytesCopied", Count(stats.outputs.copied));
   object.Set("outputBytesPassed", Count(stats.outputs.passed));
+  object.Set("batches", Count(stats.batches));
+  object.Set("batchedRuns", Count(stats.batched_runs));
+  object.Set("batchRows", Count(stats.batch_rows));
+  object.Set("paddedRows", Count(stats.padded_rows));
+  object.Set("batchSizes", WriteBatchSizes(env, stats));
+  object.Set("gatheredBytes", Count(stats.gathered_bytes));
+  object.Set("gatherAllocations", static_cast<double>(host->buffers()->allocations()));
   return object;
 }
 

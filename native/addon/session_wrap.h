@@ -32,6 +32,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   struct Call {
     uint32_t ticket = 0;
     int priority = 0;
+    size_t runs = 1;  // how many runs of callers it is
     // On the lane. The token says when to stop.
     std::function<Status(CancelToken*)> work;
     // On the environment's thread: what a call that went well gives.
@@ -46,6 +47,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   struct Job;
 
   Napi::Value Run(const Napi::CallbackInfo& info);
+  Napi::Value RunBatch(const Napi::CallbackInfo& info);
   Napi::Value RunSync(const Napi::CallbackInfo& info);
   Napi::Value Bind(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);

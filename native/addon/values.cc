@@ -13,11 +13,6 @@
 namespace tenon::addon {
 namespace {
 
-// Below this an output is copied into an ordinary ArrayBuffer: making external
-// memory and its finalizer costs more than the copy. Set by
-// bench/output-copy (copy and external cost the same at about this size).
-constexpr size_t kExternalMinBytes = 16 * 1024;
-
 // The deepest nesting of sequences and maps that is read: ONNX types are
 // declared and shallow, only a cyclic or hostile object goes further.
 constexpr int kMaxDepth = 16;
@@ -145,11 +140,12 @@ Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory m
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
     const bool may_pass = memory == FeedMemory::kBorrowed || memory == FeedMemory::kKept ||
-                          purpose == Purpose::kTarget || !IsIndexLike(tensor.dtype);
+                          memory == FeedMemory::kGathered || purpose == Purpose::kTarget ||
+                          !IsIndexLike(tensor.dtype);
     if (may_pass && start != nullptr) {
       tensor.owner = memory == FeedMemory::kBorrowed ? nullptr : MemoryRegistry::Get().Find(start);
       if (tensor.owner != nullptr || memory == FeedMemory::kBorrowed ||
-          memory == FeedMemory::kLent) {
+          memory == FeedMemory::kLent || memory == FeedMemory::kGathered) {
         bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
         tensor.data = view.data;
         return tensor;
@@ -273,20 +269,19 @@ Napi::Value WriteEngineTensor(Napi::Env env, const std::shared_ptr<const EngineT
 
 }  // namespace
 
-bool IsIndexLike(DType dtype) {
-  switch (dtype) {
-    case DType::kInt16:
-    case DType::kInt32:
-    case DType::kInt64:
-    case DType::kUInt16:
-    case DType::kUInt32:
-    case DType::kUInt64: return true;
-    default: return false;
-  }
-}
-
 Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes) {
   return ReadNested(value.Env(), value, memory, bytes, 0);
+}
+
+Tensor ReadMember(Napi::Value value, ByteCounts* bytes) {
+  bool is_array = false;
+  Check(value.Env(), napi_is_array(value.Env(), value, &is_array));
+  if (!is_array) {
+    throw ToError(value.Env(), {StatusCode::kUnsupported,
+                                "expected tensors in host memory to batch, received another value: "
+                                "it has no rows"});
+  }
+  return ReadTensor(value.Env(), value, Purpose::kFeed, FeedMemory::kGathered, bytes);
 }
 
 Tensor ReadTarget(Napi::Value value, FeedMemory memory) {

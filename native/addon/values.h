@@ -26,15 +26,24 @@ enum class FeedMemory {
   // calling thread, during which JavaScript stands still. SharedArrayBuffers
   // are copied all the same, other threads may write to them.
   kBorrowed,
+  // Every suitable buffer goes by pointer, with its owner where that is Tenon: for
+  // a caller that copies what has none while JavaScript stands still or has
+  // promised to leave it alone, and integers in any case.
+  kGathered,
 };
 
-// Types that index into other tensors. A kernel checks an index and reads it
-// again to use it; in between JavaScript must not have changed it.
-bool IsIndexLike(DType dtype);
+// Below this an output is copied into an ordinary ArrayBuffer: making external
+// memory and its finalizer costs more than the copy. Set by
+// bench/output-copy (copy and external cost the same at about this size).
+inline constexpr size_t kExternalMinBytes = 16 * 1024;
 
 // A NativeValueIn of lib/native/types.ts. Throws coded errors for what is
 // detached, ill-typed or too large. `bytes` is told what was copied or passed.
 Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes);
+
+// A tensor of a batch's member, see FeedMemory::kGathered. Throws
+// ERR_TENON_UNSUPPORTED for any other value.
+Tensor ReadMember(Napi::Value value, ByteCounts* bytes);
 
 // The tensor an output is to be written into: memory that Tenon owns, or, for a
 // run during which JavaScript stands still, any.

@@ -29,6 +29,18 @@ std::string_view DTypeName(DType dtype) { return kRows[static_cast<size_t>(dtype
 
 int DTypeBits(DType dtype) { return kRows[static_cast<size_t>(dtype)].bits; }
 
+bool IsIndexLike(DType dtype) {
+  switch (dtype) {
+    case DType::kInt16:
+    case DType::kInt32:
+    case DType::kInt64:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return true;
+    default: return false;
+  }
+}
+
 std::optional<DType> DTypeFromNumber(uint32_t number) {
   if (number == 0 || number >= kDTypeCount) return std::nullopt;
   return static_cast<DType>(number);

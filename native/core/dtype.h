@@ -55,6 +55,10 @@ std::string_view DTypeName(DType dtype);
 // Types below 8 bits are packed, first element in the low bits.
 int DTypeBits(DType dtype);
 
+// Integers of more than one byte: they may index into other tensors. A kernel
+// checks an index and reads it again to use it; in between nobody must change it.
+bool IsIndexLike(DType dtype);
+
 // A dtype from its number as TypeScript sends it.
 std::optional<DType> DTypeFromNumber(uint32_t number);
 

@@ -29,6 +29,7 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kUnsupported: return "ERR_TENON_UNSUPPORTED";
     case StatusCode::kOutOfMemory: return "ERR_TENON_OUT_OF_MEMORY";
     case StatusCode::kRun: return "ERR_TENON_RUN";
+    case StatusCode::kBatch: return "ERR_TENON_BATCH";
     case StatusCode::kAborted: return "ERR_TENON_ABORTED";
     case StatusCode::kQueueFull: return "ERR_TENON_QUEUE_FULL";
     case StatusCode::kInternal: return "ERR_TENON_INTERNAL";

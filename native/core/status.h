@@ -34,7 +34,8 @@ enum class StatusCode {
   kTooLarge,     // element or byte counts that overflow
   kUnsupported,  // a value this engine (version) has no way to take or give
   kOutOfMemory,
-  kRun,  // the engine failed in the middle of a run
+  kRun,    // the engine failed in the middle of a run
+  kBatch,  // an output that cannot be cut into those of a batch's members
   kAborted,
   kQueueFull,
   kInternal,

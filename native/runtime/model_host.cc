@@ -1,6 +1,12 @@
 #include "runtime/model_host.h"
 
+#include <algorithm>
+#include <bit>
 #include <chrono>
+#include <new>
+#include <stdexcept>
+
+#include "runtime/scatter.h"
 
 namespace tenon {
 namespace {
@@ -38,6 +44,9 @@ ModelHost::ModelHost(std::shared_ptr<Session> session, const HostOptions& option
       session_(std::move(session)),
       executor_(options.lanes, capacity_) {}
 
+// The engine may give a buffer back later still.
+ModelHost::~ModelHost() { buffers_->Close(); }
+
 void ModelHost::Destroy(ModelHost* host) {
   if (!host->executor_.IsCurrentThread()) {
     delete host;
@@ -63,19 +72,72 @@ Result<std::vector<Value>> ModelHost::Run(const RunRequest& request) {
   return outputs;
 }
 
+Result<std::vector<Value>> ModelHost::RunBatch(Gather* batch, size_t small, CancelToken* cancel) {
+  try {
+    return GatherAndRun(batch, small, cancel);
+  } catch (const std::bad_alloc&) {
+  } catch (const std::length_error&) {
+  }
+  Status status(StatusCode::kOutOfMemory, "expected memory to put a batch together");
+  Count(batch->request().member_count, 0, status);
+  return status;
+}
+
+Result<std::vector<Value>> ModelHost::GatherAndRun(Gather* batch, size_t small,
+                                                   CancelToken* cancel) {
+  const BatchRequest& request = batch->request();
+  RunRequest run;
+  run.signature = request.signature;
+  run.outputs = request.outputs;
+  run.cancel = cancel;
+  run.copied_bytes = &stats_.feeds.copied;
+  Status status = batch->Finish(cancel, &run);
+  if (!status.ok()) {
+    Count(request.member_count, 0, status);
+    return status;
+  }
+  stats_.feeds.copied.fetch_add(batch->copied_bytes(), std::memory_order_relaxed);
+  stats_.gathered_bytes.fetch_add(batch->copied_bytes(), std::memory_order_relaxed);
+  stats_.batches.fetch_add(1, std::memory_order_relaxed);
+  stats_.batched_runs.fetch_add(request.member_count, std::memory_order_relaxed);
+  const size_t rows = batch->member_rows();
+  stats_.batch_rows.fetch_add(rows, std::memory_order_relaxed);
+  stats_.padded_rows.fetch_add(request.layout.rows - rows, std::memory_order_relaxed);
+  const size_t power = static_cast<size_t>(std::bit_width(std::max<size_t>(rows, 1))) - 1;
+  stats_.batch_sizes[std::min(power, stats_.batch_sizes.size() - 1)].fetch_add(
+      1, std::memory_order_relaxed);
+
+  const auto started = std::chrono::steady_clock::now();
+  auto outputs = session_->Run(run);
+  const auto taken = std::chrono::steady_clock::now() - started;
+  run.feeds.clear();  // the buffers are the next batch's
+  const auto nanoseconds = static_cast<uint64_t>(std::chrono::nanoseconds(taken).count());
+  if (!outputs.ok()) {
+    Count(request.member_count, nanoseconds, outputs.status());
+    return outputs.status();
+  }
+  uint64_t copied = 0;
+  auto parts = Scatter(info(), *batch, outputs.value(), small, &copied);
+  stats_.outputs.copied.fetch_add(copied, std::memory_order_relaxed);
+  Count(request.member_count, nanoseconds, parts.status());
+  return parts;
+}
+
+void ModelHost::Count(uint64_t runs, uint64_t nanoseconds, const Status& status) {
+  stats_.runs.fetch_add(runs, std::memory_order_relaxed);
+  if (status.ok()) {
+    stats_.run_time.Add(nanoseconds);
+  } else if (status.code() == StatusCode::kAborted) {
+    stats_.cancelled.fetch_add(runs, std::memory_order_relaxed);
+  } else {
+    stats_.failed.fetch_add(runs, std::memory_order_relaxed);
+  }
+}
+
 void ModelHost::NoteRun(size_t signature, uint64_t nanoseconds, const Status& status,
                         bool is_usual) {
-  stats_.runs.fetch_add(1, std::memory_order_relaxed);
-  if (status.code() == StatusCode::kAborted) {
-    stats_.cancelled.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  if (!status.ok()) {
-    stats_.failed.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  stats_.run_time.Add(nanoseconds);
-  if (!is_usual) return;
+  Count(1, nanoseconds, status);
+  if (!status.ok() || !is_usual) return;
   std::atomic<uint64_t>& expected = expected_[signature];
   const uint64_t before = expected.load(std::memory_order_relaxed);
   const uint64_t smoothed = before == 0 || nanoseconds > kInlineMaxNanoseconds

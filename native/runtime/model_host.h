@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +10,9 @@
 
 #include "core/status.h"
 #include "engines/session.h"
+#include "runtime/buffer_pool.h"
 #include "runtime/executor.h"
+#include "runtime/gather.h"
 #include "runtime/histogram.h"
 
 namespace tenon {
@@ -55,6 +58,14 @@ class ModelHost {
   // Runs on the calling thread, and learns how long that takes.
   Result<std::vector<Value>> Run(const RunRequest& request);
 
+  // The buffers that batches are gathered in.
+  const std::shared_ptr<BufferPool>& buffers() const { return buffers_; }
+
+  // Runs the members of `batch` as one call of the engine, and gives their outputs
+  // member by member; for `small` see Scatter. What a batch takes says nothing of
+  // a single run, so nothing is learned from it.
+  Result<std::vector<Value>> RunBatch(Gather* batch, size_t small, CancelToken* cancel);
+
   // Takes note of a run made elsewhere (a bound one). One that is not usual, because
   // its engine was told to trace it, say, teaches nothing of how long others take.
   void NoteRun(size_t signature, uint64_t nanoseconds, const Status& status, bool is_usual = true);
@@ -68,19 +79,35 @@ class ModelHost {
     Histogram run_time;
     ByteCounts feeds;
     ByteCounts outputs;
+
+    // Calls of the engine for several runs, and the runs in them (which `runs` and
+    // the like count one by one).
+    std::atomic<uint64_t> batches{0};
+    std::atomic<uint64_t> batched_runs{0};
+    // Rows of those runs, and rows that filled batches up.
+    std::atomic<uint64_t> batch_rows{0};
+    std::atomic<uint64_t> padded_rows{0};
+    std::atomic<uint64_t> gathered_bytes{0};
+    // Batches of 1, 2 to 3, 4 to 7 … rows of runs; the last takes all that are larger.
+    std::array<std::atomic<uint64_t>, 21> batch_sizes{};
   };
   Stats& stats() { return stats_; }
 
  private:
   ModelHost(std::shared_ptr<Session> session, const HostOptions& options);
-  ~ModelHost() = default;
+  ~ModelHost();
   static void Destroy(ModelHost* host);
+
+  Result<std::vector<Value>> GatherAndRun(Gather* batch, size_t small, CancelToken* cancel);
+  // What became of `runs` calls that were one for the engine.
+  void Count(uint64_t runs, uint64_t nanoseconds, const Status& status);
 
   const size_t capacity_;
   const bool allow_inline_;
   // Expected nanoseconds of a run, by signature; 0 before the first.
   std::vector<std::atomic<uint64_t>> expected_;
   Stats stats_;
+  const std::shared_ptr<BufferPool> buffers_ = BufferPool::Create();
   std::shared_ptr<Session> session_;
   // Declared last: lanes end before the session they run goes.
   Executor executor_;

@@ -245,10 +245,18 @@ describe('mergeStats', () => {
         feedBytesPassed: 7,
         outputBytesCopied: 8,
         outputBytesPassed: 9,
+        batches: 10,
+        batchedRuns: 11,
+        batchRows: 12,
+        paddedRows: 13,
+        batchSizes: runs === 1 ? [1, 2] : [3],
+        gatheredBytes: 14,
+        gatherAllocations: 15,
       };
     };
     const merged = mergeStats([stats(1, 10, 20), stats(3, 30, 10)]);
     expect(merged).toMatchObject({ runs: 4, inlineRuns: 2, busyLanes: 10, outputBytesPassed: 18 });
+    expect(merged).toMatchObject({ batches: 20, batchSizes: [4, 2], gatherAllocations: 30 });
     expect(merged.runMicros).toEqual({ count: 4, mean: 25, p50: 30, p90: 20, p99: 20, max: 21 });
     expect(mergeStats([]).runMicros.mean).toBe(0);
   });
