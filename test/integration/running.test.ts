@@ -871,6 +871,23 @@ describe('stats', () => {
     expect(model.stats().failedRuns).toBe(0);
   });
 
+  it.each(slow)('have the lane of a run of %s busy for as long as it is', async (engine, file) => {
+    await using model = await load(modelPath(file), { pool: { lanes: 1 } });
+    const { liveBuffers, runs } = model.stats();
+    // Long enough that TensorFlow, which cannot stop one, is still at it when its caller has gone.
+    const n = engine === 'tensorflow' ? 1000n : forever;
+    await expectError('ERR_TENON_TIMEOUT', () => model.run({ n }, { timeoutMs: 20 }));
+    const { busyLanes, queuedRuns } = model.stats();
+    expect(queuedRuns).toBe(0);
+    if (engine === 'tensorflow') expect(busyLanes).toBe(1);
+    // The next run waits for the lane, and what the abandoned one gave is nobody's.
+    await model.run({ n: 1n });
+    await until(() => model.stats().busyLanes === 0);
+    const after = model.stats();
+    expect(after.runs - runs).toBe(2);
+    expect(after.liveBuffers).toBe(liveBuffers);
+  });
+
   it('do not count what was refused before the engine', async () => {
     await using model = await load(modelPath('same.onnx'));
     await errorOf(() => model.run({ y: [1] }));
