@@ -1,3 +1,4 @@
+export type { BatchingOptions, MaskInput, TrimOutput } from './batching/options.js';
 export { configure, type ConfigureOptions, type LogRecord } from './configure.js';
 export {
   createProgressBar,
@@ -32,6 +33,7 @@ export {
   type SavedModelDescription,
 } from './inspect/index.js';
 export { load } from './model/load.js';
+export type { BatchingStats, BatchVerdict } from './model/batching.js';
 export type { LoadOptions, PoolOptions } from './model/load-options.js';
 export { Binding, type BindingRunOptions } from './model/binding.js';
 export {

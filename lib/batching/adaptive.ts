@@ -18,7 +18,7 @@ export interface AdaptiveLimits {
 
 /** What is known when a choice is made. */
 export interface Situation {
-  readonly times: Pick<RunTimes, 'expected' | 'high' | 'batches'>;
+  readonly times: Pick<RunTimes, 'expected' | 'high' | 'batches' | 'largestRows'>;
   /** Batches that run at a time. */
   readonly lanes: number;
   /** Rows in a batch, of late. */
@@ -65,18 +65,21 @@ export function chooseBatching(
     const first = sizes.findLast((size) => size <= firstSize) ?? sizes[0] ?? 1;
     return { maxBatchSize: first, delayMicros: 0, why: 'too few batches have been measured' };
   }
+  // Beyond what was measured times are a guess: a step at a time.
+  const larger = sizes.findIndex((size) => size > times.largestRows);
+  const known = larger < 0 ? sizes : sizes.slice(0, larger + 1);
   const throughput = (size: number): number => size / Math.max(1, times.expected(size));
   // Where others wait anyway, only a batch's own time can still be chosen.
   const rounds = isOverloaded ? 1 : 2;
   const budget = targetMicros * headroom;
-  const feasible = sizes.filter((size) => rounds * times.high(size) <= budget);
+  const feasible = known.filter((size) => rounds * times.high(size) <= budget);
   const best = (among: readonly number[]): number => {
     const most = Math.max(...among.map(throughput));
     return among.find((size) => throughput(size) >= most * (1 - same)) as number;
   };
   const ms = (micros: number): string => `${(micros / 1000).toPrecision(3)} ms`;
   if (feasible.length === 0) {
-    const size = best(sizes);
+    const size = best(known);
     return {
       maxBatchSize: size,
       delayMicros: 0,
@@ -90,7 +93,9 @@ export function chooseBatching(
       ? 'it is the largest allowed'
       : feasible.includes(next)
         ? `${next} would bring no more throughput`
-        : `${next} would take up to ${rounds} × ${ms(times.high(next))}`;
+        : !known.includes(next)
+          ? `${next} comes when this is measured`
+          : `${next} would take up to ${rounds} × ${ms(times.high(next))}`;
   const why = `${rounds} × ${ms(times.high(size))} for ${size} rows is within ${ms(budget)}; ${limit}`;
 
   const missing = size - meanRows;

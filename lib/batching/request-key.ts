@@ -17,7 +17,7 @@ export const passReasons = [
 ] as const;
 
 /**
- * - `signature`: the model declares an input or output that has no batch dimension
+ * - `signature`: an input or output has no batch dimension, or verification refused the signature
  * - `options`: the engine is told something of this run alone
  * - `target`: an output is to stay in the engine, or to be written into a given tensor
  * - `kind`: a feed is a sequence, a map, an absent optional, or a tensor in the engine
@@ -32,6 +32,7 @@ export type PassReason = (typeof passReasons)[number];
 /** The number of rows; or, where the request cannot be batched, why. */
 export function rowsOf(request: RunRequest, plan: SignaturePlan): number | PassReason {
   const { inputs, feeds, outputs, targets, options } = request;
+  if (plan.isRefused) return 'signature';
   if (options !== undefined) return 'options';
   if (targets !== undefined) {
     for (const target of targets) if (target !== 0) return 'target';

@@ -48,6 +48,11 @@ export class RunTimes {
     return this.#classes.reduce((sum, found) => sum + (found?.batches ?? 0), 0);
   }
 
+  /** The largest batches noted, as the mean of their size class. */
+  get largestRows(): number {
+    return this.#classes.reduce((most, found) => Math.max(most, found?.rows ?? 0), 0);
+  }
+
   /** Expected microseconds of a batch; 0 where nothing was noted. */
   expected(rows: number): number {
     return this.#at(rows, ({ micros }) => micros);
@@ -80,9 +85,8 @@ export class RunTimes {
     const [first] = seen;
     if (first === undefined) return 0;
     if (seen.length === 1) {
-      // Of one point nothing is known but that more rows take no less: half of it taken as fixed.
-      const scale = rows / first.rows;
-      return value(first) * (scale <= 1 ? 0.5 + 0.5 * scale : scale);
+      // One point makes no line: half of it is taken as fixed.
+      return value(first) * (0.5 + (0.5 * rows) / first.rows);
     }
     let above = seen.findIndex((found) => found.rows >= rows);
     if (above < 0) above = seen.length - 1;

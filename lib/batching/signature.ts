@@ -9,6 +9,7 @@ export interface BatchSpec {
   readonly name: string;
   readonly dtype?: string;
   readonly shape?: readonly (number | string | null)[] | null;
+  readonly optional?: true;
 }
 
 export interface BatchSignature {
@@ -45,10 +46,14 @@ export interface BatchTrim {
 
 export interface SignaturePlan {
   readonly name: string;
+  /** Whether verification found that nothing of this signature may be batched. */
+  readonly isRefused: boolean;
   readonly inputs: readonly BatchInput[];
   /** For each output why it cannot be batched; undefined where it can. */
   readonly outputReasons: readonly (string | undefined)[];
   readonly mask: BatchMask | undefined;
+  /** The name of the input that is filled. */
+  readonly maskName: string | undefined;
   readonly trims: readonly BatchTrim[];
 }
 
@@ -107,9 +112,11 @@ export function planSignature(signature: BatchSignature, options: ResolvedBatchi
   });
   return {
     name: signature.name,
+    isRefused: false,
     inputs: plans,
     outputReasons: outputs.map((spec) => reasonAgainst(spec)),
     mask,
+    maskName: mask === undefined ? undefined : inputs[mask.input]?.name,
     trims: padVariableLength ? trims : [],
   };
 }

@@ -68,7 +68,7 @@ function joinTensors(values: readonly unknown[], output: number): RunTensorOut {
         `expected output ${output} of a split request to have the shape [${rest.join(', ')}] for each row in every part, received [${others.join(', ')}]`,
       );
     }
-    joined.set(new Uint8Array(data), at);
+    joined.set(bytesOf(data), at);
     if (ends !== undefined) for (const end of ends.subarray(1)) offsets.push(at + end);
     at += data.byteLength;
     rows += own;
@@ -77,4 +77,11 @@ function joinTensors(values: readonly unknown[], output: number): RunTensorOut {
   return offsets.length > 1
     ? [dtype, shape, joined.buffer, Float64Array.from(offsets)]
     : [dtype, shape, joined.buffer];
+}
+
+/** An output's bytes, whether it came as elements or as memory. */
+export function bytesOf(data: ArrayBuffer | ArrayBufferView): Uint8Array {
+  return ArrayBuffer.isView(data)
+    ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    : new Uint8Array(data);
 }

@@ -1,4 +1,9 @@
 import {
+  type BatchingOptions,
+  type ResolvedBatching,
+  resolveBatching,
+} from '../batching/options.js';
+import {
   type ExecutionProvider,
   type OnnxRuntimeLoadOptions,
   resolveAffinity,
@@ -97,6 +102,11 @@ export interface LoadOptions {
   /** Native threads that call the engine for this model, and sessions of the engine. */
   pool?: PoolOptions;
   /**
+   * Makes one call of the engine of runs that come at the same time. `true` takes the defaults,
+   * 'auto' learns how large batches may be; see BatchingOptions. Default: false.
+   */
+  batching?: boolean | 'auto' | BatchingOptions;
+  /**
    * Where asynchronous runs happen: 'auto' runs on the calling thread what is measured to take less
    * time than handing it to a lane would; 'never' always uses a lane. Default: 'auto'.
    */
@@ -138,6 +148,7 @@ export interface ResolvedLoadOptions {
   warmup: Readonly<Record<string, FeedValue>> | number;
   maxFailures: number;
   onSessionReplaced: ((replacement: SessionReplacement) => void) | undefined;
+  batching: ResolvedBatching | undefined;
   allowInline: boolean;
   validateShapes: boolean;
   onnxruntime: ResolvedOnnxRuntimeOptions;
@@ -164,6 +175,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     'executionProviders',
     'allowProviderFallback',
     'pool',
+    'batching',
     'inline',
     'signal',
     'timeoutMs',
@@ -241,6 +253,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     maxFailures:
       check.integer(pool['maxFailures'], 'pool.maxFailures', defaultMaxFailures, 0) || Infinity,
     onSessionReplaced: check.callback(pool['onSessionReplaced'], 'pool.onSessionReplaced'),
+    batching: resolveBatching(given['batching']),
     allowInline: check.oneOf(given['inline'], 'inline', ['auto', 'never']) !== 'never',
     validateShapes: check.boolean(given['validateShapes'], 'validateShapes', true),
     onnxruntime: resolveOnnxRuntimeOptions(given['onnxruntime']),

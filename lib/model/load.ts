@@ -1,3 +1,4 @@
+import { resolveBatching } from '../batching/options.js';
 import { findEngine } from '../engines/find.js';
 import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
@@ -11,6 +12,7 @@ import type {
 import { boolean, checkOptions, string } from '../options.js';
 import { checkModelNames } from '../onnx-model/check-names.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
+import { startBatching } from './batching.js';
 import { withConfig } from './config-file.js';
 import { type LoadOptions, resolveLoadOptions, type ResolvedLoadOptions } from './load-options.js';
 import { checkStop, PendingCalls } from './pending.js';
@@ -28,12 +30,12 @@ export const defaultSignatureName = 'serving_default';
  * @param source A path or file: URL — an `.onnx` or `.ort` file (external data beside it), a
  *   SavedModel folder, a folder of numeric versions (the highest is taken), a frozen GraphDef
  *   `.pb` with `tensorflow.inputs` and `outputs` — or the bytes of an ONNX model, which are
- *   copied; or what `share()` of a model in another thread gave, with the options `signature` and
- *   `validateShapes` alone.
+ *   copied; or what `share()` of a model in another thread gave, with the options `signature`,
+ *   `validateShapes` and `batching` alone: each thread batches for itself.
  * @throws A TenonError: ERR_TENON_MODEL_NOT_FOUND, ERR_TENON_MODEL_FORMAT,
  *   ERR_TENON_MODEL_INVALID, ERR_TENON_UNKNOWN_TAG, ERR_TENON_UNKNOWN_SIGNATURE,
- *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, ERR_TENON_CONFIG, and those of finding the engine
- *   (ERR_TENON_ENGINE_…).
+ *   ERR_TENON_PROVIDER, ERR_TENON_INVALID_ARGUMENT, ERR_TENON_CONFIG, ERR_TENON_NOT_BATCHABLE, and
+ *   those of finding the engine (ERR_TENON_ENGINE_…).
  */
 export async function load<T extends ModelTypes<T> = UntypedModel>(
   source: ModelSource | SharedModel,
@@ -89,13 +91,25 @@ async function attach<T extends ModelTypes<T>>(
   shared: SharedModel,
   options: LoadOptions | undefined,
 ): Promise<Model<T>> {
-  const given = checkOptions(options, 'load', ['signature', 'validateShapes']);
+  const given = checkOptions(options, 'load', ['signature', 'validateShapes', 'batching']);
+  const batching = resolveBatching(given['batching']);
   const setup = {
     signature: string(given['signature'], 'signature') ?? shared.signature,
     validateShapes: boolean(given['validateShapes'], 'validateShapes', shared.validateShapes),
     methodNames: new Map(shared.methodNames),
   };
-  return createModel<T>(shared.engine, await attachSessions(shared.shares), setup);
+  const sessions = await attachSessions(shared.shares);
+  try {
+    return createModel<T>(
+      shared.engine,
+      sessions,
+      setup,
+      batching && (await startBatching(sessions, { batching, ...setup })),
+    );
+  } catch (error) {
+    await sessions.runner.close();
+    throw error;
+  }
 }
 
 async function loadOnnx<T extends ModelTypes<T>>(
@@ -250,12 +264,14 @@ async function finish<T extends ModelTypes<T>>(
   options: ResolvedLoadOptions,
   methodNames = new Map<string, string>(),
 ): Promise<Model<T>> {
+  const { batching, signature, validateShapes } = options;
   try {
-    return createModel<T>(engine, sessions, {
-      signature: options.signature,
-      validateShapes: options.validateShapes,
-      methodNames,
-    });
+    return createModel<T>(
+      engine,
+      sessions,
+      { signature, validateShapes, methodNames },
+      batching && (await startBatching(sessions, { batching, signature, validateShapes })),
+    );
   } catch (error) {
     await sessions.runner.close();
     throw error;

@@ -11,8 +11,9 @@ import type {
 } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import type { SessionStats } from '../pool/session-pool.js';
-import type { Runner } from '../runner.js';
+import { type Runner, Tickets } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
+import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
@@ -83,6 +84,11 @@ export interface AsyncRunOptions<
    * (postMessage, `ArrayBuffer.transfer`): the engine would read freed memory. Default: false.
    */
   borrow?: boolean;
+  /**
+   * With batching: whose run it is, by any name. Callers that wait take turns, a row each, so that
+   * one who sends many keeps no other waiting. Default: all are one caller.
+   */
+  caller?: string;
 }
 
 export interface BindOptions<T extends ModelTypes<T>, S extends keyof T> {
@@ -155,6 +161,8 @@ export interface ModelStats {
   readonly gatherAllocations: number;
   /** Of a pool of several sessions, what each does; empty otherwise. */
   readonly sessions: readonly SessionStats[];
+  /** What the batcher does, in this thread; undefined without `batching`. */
+  readonly batching: BatchingStats | undefined;
   /** Memory of Tenon's own that JavaScript holds, of all models of the process. */
   readonly liveBuffers: number;
   readonly liveBytes: number;
@@ -209,16 +217,25 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   readonly #setup: ModelSetup;
   readonly #plans: ReadonlyMap<string, Plan>;
   readonly #defaultPlan: Plan | undefined;
+  readonly #batching: Batching | undefined;
+  readonly #tickets: Tickets;
   readonly #pending = new PendingCalls();
   #closed: Promise<void> | undefined;
-  #lastTicket = 0;
 
   /** Models are made by `load()`. */
-  constructor(key: symbol, engine: EngineName, sessions: Sessions, setup: ModelSetup) {
+  constructor(
+    key: symbol,
+    engine: EngineName,
+    sessions: Sessions,
+    setup: ModelSetup,
+    batching?: Batching,
+  ) {
     if (key !== constructing) throw new TypeError('a Model is made by load()');
     const { info } = sessions.first();
     this.engine = engine;
-    this.#runner = sessions.runner;
+    this.#runner = batching?.runner ?? sessions.runner;
+    this.#batching = batching;
+    this.#tickets = batching?.tickets ?? new Tickets();
     this.#sessions = sessions;
     this.#setup = setup;
     this.#plans = new Map(
@@ -263,7 +280,8 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
    * @throws A TenonError, before the engine is called: ERR_TENON_UNKNOWN_FEED,
    *   ERR_TENON_MISSING_FEED, ERR_TENON_DTYPE, ERR_TENON_SHAPE, ERR_TENON_DATA_LENGTH,
    *   ERR_TENON_DETACHED, ERR_TENON_DISPOSED, ERR_TENON_UNKNOWN_OUTPUT,
-   *   ERR_TENON_UNKNOWN_SIGNATURE, ERR_TENON_QUEUE_FULL, ERR_TENON_MODEL_CLOSED; ERR_TENON_RUN with
+   *   ERR_TENON_UNKNOWN_SIGNATURE, ERR_TENON_QUEUE_FULL, ERR_TENON_MODEL_CLOSED, with batching
+   *   ERR_TENON_DEADLINE; ERR_TENON_RUN with
    *   the engine's text where the engine fails; ERR_TENON_TIMEOUT; the signal's reason.
    */
   async run<
@@ -273,23 +291,25 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     let stop = neverStopped;
     let priority = 0;
     let borrow = false;
+    let caller: string | undefined;
     let given: Record<string, unknown> = noOptions;
     if (options !== undefined) {
       given = checkOptions(options, 'run', runOptionNames);
       stop = checkStop(given);
       priority = integer(given['priority'], 'priority', 0, -(2 ** 31));
       borrow = boolean(given['borrow'], 'borrow', false);
+      caller = string(given['caller'], 'caller');
     }
-    const request = this.#request(feeds, given);
+    const request = this.#request(feeds, given, this.#batching?.filledInput);
     const own = this.#engineOptions(given);
-    const ticket = this.#nextTicket();
+    const ticket = this.#tickets.next();
     const deadline = stop.timeoutMs === 0 ? 0 : performance.now() + stop.timeoutMs;
     const started = this.#runner.run(own === undefined ? request : { ...request, options: own }, {
       ticket,
       priority,
       borrow,
       deadline,
-      caller: undefined,
+      caller,
     });
     const results = isPromise(started)
       ? await this.#track(started, this.#runner, ticket, stop)
@@ -375,7 +395,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
         runOptions === undefined
           ? neverStopped
           : checkStop(checkOptions(runOptions, 'run', ['signal', 'timeoutMs']));
-      const ticket = this.#nextTicket();
+      const ticket = this.#tickets.next();
       const started = native.run(ticket);
       if (started !== undefined) await this.#track(started, session, ticket, stop);
     });
@@ -387,6 +407,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     return {
       ...this.#sessions.stats(),
       sessions: this.#sessions.sessionStats(),
+      batching: this.#batching?.stats(),
       liveBuffers: buffers,
       liveBytes: byteLength,
     };
@@ -448,12 +469,6 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     return this.close();
   }
 
-  #nextTicket(): number {
-    // 32-bit and not 0; one is free again long before the count comes round.
-    this.#lastTicket = (this.#lastTicket % 0xffff_fffe) + 1;
-    return this.#lastTicket;
-  }
-
   async #track<R>(
     started: Promise<R>,
     runner: Pick<Runner, 'cancel'>,
@@ -469,12 +484,12 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     }
   }
 
-  #request(feeds: unknown, options: Record<string, unknown>): Request {
+  #request(feeds: unknown, options: Record<string, unknown>, filled?: string): Request {
     if (this.#closed !== undefined) throw closedError();
     const plan = this.#plan(
       options === noOptions ? undefined : string(options['signature'], 'signature'),
     );
-    return makeRequest(plan, feeds, options['outputs'], this.#setup.validateShapes);
+    return makeRequest(plan, feeds, options['outputs'], this.#setup.validateShapes, filled);
   }
 
   /** Undefined where the engine is told nothing of this run alone. */
@@ -508,13 +523,21 @@ export function createModel<T extends ModelTypes<T>>(
   engine: EngineName,
   sessions: Sessions,
   setup: ModelSetup,
+  batching?: Batching,
 ): Model<T> {
-  return new Model<T>(constructing, engine, sessions, setup);
+  return new Model<T>(constructing, engine, sessions, setup, batching);
 }
 
 const noOptions: Record<string, unknown> = Object.freeze({});
 const syncRunOptionNames = ['signature', 'outputs', 'onnxruntime', 'tensorflow'];
-const runOptionNames = [...syncRunOptionNames, 'signal', 'timeoutMs', 'priority', 'borrow'];
+const runOptionNames = [
+  ...syncRunOptionNames,
+  'signal',
+  'timeoutMs',
+  'priority',
+  'borrow',
+  'caller',
+];
 
 function isPromise(
   started: NativeOutputs | Promise<NativeOutputs>,

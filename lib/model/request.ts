@@ -66,6 +66,7 @@ export function planOf(
 }
 
 /**
+ * @param filled An input that need not be fed, because whoever runs the request fills it.
  * @throws ERR_TENON_UNKNOWN_FEED, ERR_TENON_MISSING_FEED, ERR_TENON_UNKNOWN_OUTPUT,
  *   ERR_TENON_INVALID_ARGUMENT, and what `feedToNative` throws.
  */
@@ -74,6 +75,7 @@ export function makeRequest(
   feeds: unknown,
   wanted: unknown,
   validateShapes: boolean,
+  filled?: string,
 ): Request {
   const inputs: number[] = [];
   const values: NativeValueIn[] = [];
@@ -103,7 +105,7 @@ export function makeRequest(
     }
     // What is fed is known and fed once, so too few can be seen by their number.
     if (inputs.length < plan.required.length || plan.required.length < plan.inputs.size) {
-      checkRequired(plan, named);
+      checkRequired(plan, named, filled);
     }
   }
   if (wanted === undefined) {
@@ -121,9 +123,13 @@ export function makeRequest(
   return { signature: plan.index, inputs, feeds: values, ...selectOutputs(plan, wanted) };
 }
 
-function checkRequired(plan: Plan, named: Record<string, unknown>): void {
+function checkRequired(
+  plan: Plan,
+  named: Record<string, unknown>,
+  filled: string | undefined,
+): void {
   for (const name of plan.required) {
-    if (!Object.hasOwn(named, name) || named[name] === undefined) {
+    if (name !== filled && (!Object.hasOwn(named, name) || named[name] === undefined)) {
       throw new TenonError(
         'ERR_TENON_MISSING_FEED',
         `expected a feed for "${name}", received ${listed(Object.keys(named))}`,

@@ -14,6 +14,7 @@ import {
   type TypedArray,
 } from './dtypes.js';
 import { dataFromElements, inferDType, nestedShape, tensorShape } from './elements.js';
+import { releaseMemory } from './pins.js';
 import { checkShape, elementCount, shapeText } from './shape.js';
 
 const brand = Symbol.for('tenon.Tensor');
@@ -276,7 +277,7 @@ export class Tensor<D extends DType = DType> {
    * ended.
    */
   dispose(): void {
-    if (this.#buffer !== undefined) nativeAddon().release(this.#buffer);
+    if (this.#buffer !== undefined) releaseMemory(this.#buffer);
     if (this.#engine !== undefined) nativeAddon().releaseEngineTensor(this.#engine.handle);
     this.#buffer = undefined;
     this.#engine = undefined;

@@ -99,6 +99,7 @@ export class FakeRunner implements Runner {
         },
         fail: (error) => {
           end();
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as the test gave it
           reject(error);
         },
       };
