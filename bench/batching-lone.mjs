@@ -1,7 +1,6 @@
 import { load, Tensor } from 'tenon';
 
 import { floatElements } from './harness/engines.mjs';
-import { loadBatching } from './harness/features.mjs';
 import { timeAwaited } from './harness/timing.mjs';
 import { modelPath } from './models/index.mjs';
 
@@ -11,10 +10,10 @@ const models = [
   { name: 'MLP', model: 'mlp', shape: [1, 784] },
 ];
 
-const contender = ({ name, model, shape }, kind, open) => ({
+const contender = ({ name, model, shape }, kind, options) => ({
   name: `${name}, ${kind}`,
   async open() {
-    const loaded = await open(modelPath(model), { threads: { intraOp: 1 } });
+    const loaded = await load(modelPath(model), { threads: { intraOp: 1 }, ...options });
     const x = new Tensor('float32', floatElements(shape[1]), shape);
     return { block: timeAwaited(() => loaded.run({ x })) };
   },
@@ -29,10 +28,8 @@ export default {
   calls: { caption: 'Time of one request', unit: 'µs' },
   blockMs: 100,
   contenders: models.flatMap((model) => [
-    contender(model, 'unbatched', load),
-    contender(model, 'batching', (path, options) =>
-      loadBatching(path, { ...options, batching: true }),
-    ),
+    contender(model, 'unbatched', {}),
+    contender(model, 'batching', { batching: true }),
   ]),
   comparisons: models.map(({ name }) => ({
     figure: `batching, a lone request of the ${name}: time added`,

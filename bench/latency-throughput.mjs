@@ -4,7 +4,6 @@ import { load, Tensor } from 'tenon';
 
 import { encoder } from './harness/batching.mjs';
 import { cores, onnxruntimeNodeSession } from './harness/engines.mjs';
-import { loadBatching } from './harness/features.mjs';
 import { number } from './harness/figures.mjs';
 import { handBatcher } from './harness/hand-batcher.mjs';
 import { interleave, withContenders } from './harness/measure.mjs';
@@ -57,10 +56,10 @@ function served(call) {
   };
 }
 
-const tenon = (name, open) => ({
+const tenon = (name, options) => ({
   name: `tenon, ${name}`,
   async open() {
-    const loaded = await open(path());
+    const loaded = await load(path(), options);
     const ids = new Tensor(encoder.dtype, elements(itemShape[0]), [1, ...itemShape]);
     return { block: served(() => loaded.run({ [input]: ids })) };
   },
@@ -79,8 +78,8 @@ export default {
     'highest throughput of any contender. Latency counts from when a request was due, so a contender that ' +
     'keeps the event loop, and with it the next request, waiting pays for it.',
   contenders: [
-    tenon('unbatched', load),
-    tenon('batching', (model) => loadBatching(model, { batching: true })),
+    tenon('unbatched', {}),
+    tenon('batching', { batching: true }),
     {
       name: peer,
       async open() {

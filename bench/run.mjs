@@ -8,10 +8,12 @@
 //   --resume            leaves out questions whose results are there, of this machine and version
 //   --json <file>       where the results go as well
 //   --compare <file>    sets saved results beside these
+//   --profile <name>    has perf look at one contender of one question instead: where its time goes
 //   --report            asks nothing, writes the page from the saved results
 //   --noisy             lets the page have results of a machine at work, marked as such
 //   --from <file>       saved results for --report instead of the latest; of several, later ones win
-//   --page <file>       the page (default docs/performance.md; its charts go beside it)
+//   --page <file>       the page (default docs/performance.md; its charts go beside it). A question's
+//                       section ends with bench/notes/<question>.md, where somebody wrote that
 //   --results <folder>  where results are kept (default build/bench-results): latest.json has those
 //                       fit for the page, each question's newest, quick.json those of shorter runs
 //   --floors <folder>   a CMake build with the floors, instead of building them
@@ -24,6 +26,7 @@ import { buildFloors, useFloors } from './harness/build.mjs';
 import { contenderEnvironment } from './harness/engines.mjs';
 import { comparisonTable, figureTable, measureTable } from './harness/figures.mjs';
 import { busyCores, describeMachine, quietBusyCores } from './harness/machine.mjs';
+import { profile } from './harness/profile.mjs';
 import { ask, names, question } from './harness/questions.mjs';
 import { isWhole, writeReport } from './harness/report.mjs';
 import { textTable } from './harness/table.mjs';
@@ -36,6 +39,7 @@ const { values: options, positionals } = parseArgs({
     resume: { type: 'boolean', default: false },
     json: { type: 'string' },
     compare: { type: 'string' },
+    profile: { type: 'string' },
     report: { type: 'boolean', default: false },
     noisy: { type: 'boolean', default: false },
     from: { type: 'string', multiple: true },
@@ -65,16 +69,26 @@ if (options.list) {
   const { questions } = (options.from ?? [latest]).map(read).reduce(merged, { questions: [] });
   const messages = await writeReport(options.page, questions, { noisy: options.noisy });
   console.log(messages.join('\n'));
+} else if (options.profile !== undefined) {
+  if (positionals.length !== 1) fail('expected one question whose contender is profiled');
+  await prepare();
+  console.log(await profile(positionals[0], options.profile));
 } else {
   await run();
 }
 
-async function run() {
+/** Builds what contenders need, and says what they run on. */
+async function prepare() {
   if (options.floors === undefined) buildFloors();
   else useFloors(options.floors);
-  const saved = options.compare === undefined ? [] : read(options.compare).questions;
   const { machine, versions, tensorflowLibrary } = await describeMachine();
   Object.assign(process.env, contenderEnvironment(tensorflowLibrary));
+  return { machine, versions };
+}
+
+async function run() {
+  const saved = options.compare === undefined ? [] : read(options.compare).questions;
+  const { machine, versions } = await prepare();
   const date = new Date().toISOString().slice(0, 10);
   const answered = [];
   const failed = [];

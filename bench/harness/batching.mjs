@@ -9,7 +9,6 @@ import {
   onnxruntimeNode,
   onnxruntimeNodeSession,
 } from './engines.mjs';
-import { loadBatching } from './features.mjs';
 import { medianTable } from './figures.mjs';
 import { handBatcher } from './hand-batcher.mjs';
 import { calibrate, interleave, withContenders } from './measure.mjs';
@@ -162,7 +161,7 @@ function contendersFor(served, peerThreads) {
     ...placements.map((placement) => ({
       name: `tenon: batching, ${placed(placement)}`,
       open: async () =>
-        requests(await loadBatching(path(), { ...tenonOptions(placement), batching: true })),
+        requests(await load(path(), { ...tenonOptions(placement), batching: true })),
     })),
     ...peers,
   ];
@@ -184,10 +183,10 @@ export function batchingQuestion(served, { title, asks, blockMs, peerThreads = [
     bestOf: contenders.map((one) => one.name).filter((one) => pattern.test(one)),
   });
   const handMade = those('the best hand-made batch loop', /: ready-made/);
-  const batching = those('tenon with batching', /^tenon: batching/);
+  const batching = those('tenon: batching', /^tenon: batching/);
   const unbatched = `tenon: unbatched, ${placed(placements[0])}`;
-  const promiseAll = those('onnxruntime-node, Promise.all', /: Promise\.all/);
-  const written = those('onnxruntime-node, hand-written batcher', /: hand-written/);
+  const promiseAll = those('onnxruntime-node: Promise.all', /: Promise\.all/);
+  const written = those('onnxruntime-node: hand-written batcher', /: hand-written/);
   const gainFigure = (inFlight) =>
     `batching, ${served.name}, ${inFlight} in flight: throughput ÷ unbatched`;
   const gains = inFlightLevels.filter((inFlight) => inFlight > 1);
@@ -197,6 +196,7 @@ export function batchingQuestion(served, { title, asks, blockMs, peerThreads = [
     asks,
     blockMs,
     contenders,
+    askFor: (count, { floorBlock = (ask) => ask }) => floorBlock({ count, inFlight: mainLevel }),
     comparisons: [
       {
         figure: `batching, ${served.name}, ${mainLevel} in flight: throughput ÷ the best hand-made batch loop’s`,
@@ -235,8 +235,8 @@ export function batchingQuestion(served, { title, asks, blockMs, peerThreads = [
           return [[gainFigure(inFlight), `hand-made batches gain ${gain.toFixed(2)} × themselves`]];
         });
         const lines = [
-          ['C or tenon, ready-made batches', handMade],
           ['tenon, batching', batching],
+          ['ready-made batches, C or tenon', handMade],
           ['tenon, unbatched', alone],
           ['onnxruntime-node, hand-written batcher', written],
           ['onnxruntime-node, Promise.all', promiseAll],

@@ -35,9 +35,9 @@ const svg = (height, title, body) =>
 
 /** Tenon, its peers and the floors each have their colour, whatever is beside them. */
 function colourOf(contender) {
+  if (/^(C|Node-API):|idle|^ready-made/.test(contender)) return muted;
   if (/tenon/.test(contender)) return palette[0];
   if (/onnxruntime-node/.test(contender)) return palette[1];
-  if (/^(C|Node-API):|idle/.test(contender)) return muted;
   return undefined;
 }
 
@@ -73,8 +73,10 @@ export function barChart(title, unit, rows) {
  *   number is the index of one of them.
  */
 export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, series }) {
-  const [left, right, top, bottom] = [56, 32, 60, 48];
-  const height = 340;
+  const colours = coloursOf(series);
+  const names = legend(series, colours);
+  const [left, right, top, bottom] = [56, 32, names.bottom + 32, 48];
+  const height = top + 232 + bottom;
   const values = series.flatMap(({ points }) => points.map(([, value]) => value));
   const scale = logarithmic ? (value) => Math.log10(Math.max(value, 1e-6)) : (value) => value;
   const ticks = axisTicks(Math.min(...values), Math.max(...values), logarithmic);
@@ -90,7 +92,6 @@ export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, 
       height - bottom - ((scale(value) - lowest) / (highest - lowest)) * (height - top - bottom),
     );
 
-  const colours = coloursOf(series);
   return svg(height, title, [
     ...ticks.flatMap((tick) => [
       `<path class="grid" d="M${left} ${y(tick)}H${width - right}"/>`,
@@ -102,7 +103,7 @@ export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, 
     ),
     `<text class="soft" x="${(left + width - right) / 2}" y="${height - 8}" text-anchor="middle">${escape(xLabel)}</text>`,
     `<text class="soft" x="0" y="${top - 12}">${escape(yLabel)}</text>`,
-    ...legend(series, colours, left),
+    ...names.body,
     ...series.map(
       ({ points }, i) =>
         `<path fill="none" stroke="${colours[i]}" stroke-width="2" d="M${points.map(([place, value]) => `${x(place)} ${y(value)}`).join('L')}"/>`,
@@ -117,16 +118,22 @@ export function lineChart({ title, xLabel, yLabel, xTicks, logarithmic = false, 
   ]);
 }
 
-function legend(series, colours, left) {
-  let next = left;
-  return series.flatMap(({ name }, i) => {
-    const at = next;
-    next += 34 + name.length * 7;
+/** The names of series below the title, in as many rows as they take. */
+function legend(series, colours) {
+  const [left, top, row] = [0, 26, 20];
+  let [x, y] = [left, top];
+  const body = series.flatMap(({ name }, i) => {
+    // As wide as its letters are in most fonts.
+    const length = 34 + name.length * 7.2;
+    if (x > left && x + length > width) [x, y] = [left, y + row];
+    const at = x;
+    x += length;
     return [
-      `<rect x="${at}" y="26" width="12" height="12" rx="2" fill="${colours[i]}"/>`,
-      `<text x="${at + 18}" y="37">${escape(name)}</text>`,
+      `<rect x="${round(at)}" y="${y}" width="12" height="12" rx="2" fill="${colours[i]}"/>`,
+      `<text x="${round(at + 18)}" y="${y + 11}">${escape(name)}</text>`,
     ];
   });
+  return { body, bottom: y + 12 };
 }
 
 /**
@@ -194,4 +201,4 @@ function axisTicks(least, greatest, logarithmic) {
   return Array.from({ length: Math.ceil(greatest / step) + 1 }, (_, i) => i * step);
 }
 
-const tickText = (tick) => Number(tick.toPrecision(6)).toString();
+const tickText = (tick) => (tick >= 1000 ? number(tick) : Number(tick.toPrecision(6)).toString());

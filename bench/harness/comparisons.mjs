@@ -83,10 +83,11 @@ function resolve(measure, side) {
   return { label, samples: best.samples };
 }
 
-/** "peer: 2 threads" among "peer at its best" is "2 threads". */
+/** "peer: a, 2 threads" of "peer: a" is "2 threads", and "peer: 2 threads" of "peer at its best". */
 function suffixOf(contender, group) {
+  if (contender.startsWith(`${group}, `)) return contender.slice(group.length + 2);
   const [head, ...rest] = contender.split(': ');
-  return rest.length > 0 && group.startsWith(head) ? rest.join(': ') : contender;
+  return rest.length > 0 && group.startsWith(`${head} at `) ? rest.join(': ') : contender;
 }
 
 function verdict(value, target) {

@@ -59,6 +59,7 @@ async function openProcess(question, { name, execArgv = [] }) {
   if (unavailable !== undefined) return { name, unavailable };
   return {
     name,
+    pid: child.pid,
     async block(ask) {
       const answered = answer();
       child.send({ ask });
@@ -82,6 +83,7 @@ async function openFloor({ name, floor }) {
   await command(...floor.load());
   return {
     name,
+    pid: child.pid,
     async block(ask) {
       const { count, callers = floor.callers ?? 1, openDimensions } = forFloor(ask);
       if (openDimensions !== undefined) await command('open dimensions', openDimensions.join(','));

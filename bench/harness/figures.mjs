@@ -115,7 +115,8 @@ export function figureTable(questions, resultOf, link = (_, verdict) => verdict)
 function targetText(target, unit) {
   if (target === undefined) return '';
   const { atMost, atLeast } = target;
-  return withUnit(atMost !== undefined ? `≤ ${atMost}` : `≥ ${atLeast}`, unit);
+  const [sign, value] = atMost !== undefined ? ['≤', atMost] : ['≥', atLeast];
+  return withUnit(`${sign} ${value >= 1000 ? number(value) : value}`, unit);
 }
 
 function verdictText({ verdict, waived }) {

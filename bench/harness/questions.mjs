@@ -19,6 +19,8 @@ import { measureCalls } from './measure.mjs';
  *   contender are measured in …
  * @property {(settings: Settings & { question: string, contenders: any[], blockMs: number }) =>
  *   Promise<Measured>} [measure] … or another way to measure.
+ * @property {(count: number, contender: object) => any} [askFor] What a contender's block is asked
+ *   for `count` calls, for a profile; the count by default.
  *
  * @typedef {object} Measured
  * @property {import('./measure.mjs').Measure[]} measures
@@ -49,7 +51,7 @@ export const names = [
 
 const defaultBlockMs = 60;
 
-const fileOf = (name) => path.join(import.meta.dirname, '..', `${name}.mjs`);
+export const fileOf = (name) => path.join(import.meta.dirname, '..', `${name}.mjs`);
 
 /**
  * @param {string} name

@@ -1,2 +1,2 @@
-/** Thrown by a contender that measures what this version of Tenon, or this machine, has not. */
+/** Thrown by a contender that measures what this machine has not, such as an engine. */
 export class Unavailable extends Error {}

@@ -1,19 +1,23 @@
-// Mixed load: runs of small and large tensors, runs that fail, are aborted or time out, and models
-// loaded and closed meanwhile.
+// Mixed load on both engines: runs of small and large tensors, of bindings, of batches, runs that
+// fail, are aborted or time out, and models loaded and closed meanwhile.
 //   npm run soak -- mixed [--minutes 30]
 import { load, Tensor } from 'tenon';
 
 import { floatElements } from '../harness/engines.mjs';
-import { modelPath } from '../models/index.mjs';
+import { halfPlusTwo, modelPath } from '../models/index.mjs';
 import { numbers, soak } from './soak.mjs';
 
 const { minutes } = numbers({ minutes: 30 });
 const linear = await load(modelPath('linear'), { threads: { intraOp: 1 } });
 const identity = await load(modelPath('identity'), { threads: { intraOp: 1 } });
 const encoder = await load(modelPath('encoder'), { threads: { intraOp: 1 } });
+const batched = await load(modelPath('mlp'), { threads: { intraOp: 1 }, batching: true });
+const saved = await load(halfPlusTwo, { threads: { intraOp: 1, interOp: 1 } });
+const binding = await linear.bind({ x: Tensor.alloc('float32', [1, 4]) });
 
 const x = new Tensor('float32', floatElements(4), [1, 4]);
 const large = Tensor.alloc('float32', [2 ** 20]);
+const digit = new Tensor('float32', floatElements(784), [1, 784]);
 const ids = new Tensor('int64', new BigInt64Array(64).fill(7n), [4, 16]);
 
 /** Rejections are part of the load; anything but those expected is not. */
@@ -28,6 +32,17 @@ async function rejects(promise, accepted) {
 const kinds = [
   () => Promise.all(Array.from({ length: 32 }, () => linear.run({ x }))),
   () => Array.from({ length: 32 }, () => linear.runSync({ x })),
+  () => Array.from({ length: 32 }, () => binding.runSync()),
+  () => Promise.all(Array.from({ length: 32 }, () => batched.run({ x: digit }))),
+  () => Promise.all(Array.from({ length: 8 }, () => saved.run({ x: [3] }))),
+  () => {
+    const controller = new AbortController();
+    const runs = Array.from({ length: 8 }, (_, i) =>
+      batched.run({ x: digit }, i < 4 ? {} : { signal: controller.signal }),
+    );
+    controller.abort();
+    return Promise.all(runs.map((run) => rejects(run, ({ name }) => name === 'AbortError')));
+  },
   () => Promise.all([identity.run({ x: large }), identity.run({ x: new Float32Array(100_000) })]),
   async () => {
     const { y } = await identity.run({ x: large });
@@ -64,4 +79,4 @@ await soak({
     await Promise.all(Array.from({ length: 4 }, caller));
   },
 });
-await Promise.all([linear.close(), identity.close(), encoder.close()]);
+await Promise.all([linear, identity, encoder, batched, saved].map((model) => model.close()));

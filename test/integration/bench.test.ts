@@ -7,10 +7,12 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 import { afterAll, expect, it } from 'vitest';
 
+import { load, Tensor } from '../../lib/index.js';
 import { root } from '../helpers/paths.js';
 
 const small = [
@@ -51,7 +53,7 @@ it('asks the questions that need no large model', { timeout: 300_000 }, async ()
   const { questions } = JSON.parse(readFileSync(json, 'utf8')) as { questions: Result[] };
   expect(questions.map(({ name }) => name)).toEqual(small);
   for (const { measures, skipped } of questions) {
-    expect(skipped.filter(({ reason }) => !reason.endsWith('has no batching'))).toEqual([]);
+    expect(skipped).toEqual([]);
     expect(measures).not.toEqual([]);
     for (const { rows } of measures) {
       expect(rows).not.toEqual([]);
@@ -71,4 +73,42 @@ it('asks the questions that need no large model', { timeout: 300_000 }, async ()
 it('names its questions, and refuses others', async () => {
   expect((await bench('--list')).trim().split('\n').length).toBeGreaterThanOrEqual(small.length);
   await expect(bench('tiny')).rejects.toThrow('expected questions among tiny-sync,');
+});
+
+it('compares with a hand-written batcher that gives each request its own rows', async () => {
+  interface Served {
+    model: string;
+    output: string;
+    dtype: string;
+    ElementArray: Float32ArrayConstructor;
+  }
+  const harness = <T>(file: string) =>
+    import(pathToFileURL(path.join(root, 'bench', file)).href) as Promise<T>;
+  const { mlp } = await harness<{ mlp: Served }>('harness/batching.mjs');
+  const { modelPath } = await harness<{ modelPath: (name: string) => string }>('models/index.mjs');
+  const { onnxruntimeNodeSession } = await harness<{
+    onnxruntimeNodeSession: (model: string) => Promise<object>;
+  }>('harness/engines.mjs');
+  const { handBatcher } = await harness<{
+    handBatcher: (
+      session: object,
+      what: Served & { maxBatchSize: number },
+    ) => (elements: Float32Array) => Promise<Float32Array>;
+  }>('harness/hand-batcher.mjs');
+
+  await using model = await load(modelPath(mlp.model));
+  const run = handBatcher(await onnxruntimeNodeSession(modelPath(mlp.model)), {
+    ...mlp,
+    maxBatchSize: 4,
+  });
+  const items = Array.from({ length: 10 }, (_, item) =>
+    Float32Array.from({ length: 784 }, (_, i) => ((item + 1) * i) % 17),
+  );
+  const batched = await Promise.all(items.map(run));
+  for (const [i, item] of items.entries()) {
+    const alone = await model.run({ x: new Tensor('float32', item, [1, 784]) });
+    const expected = alone[mlp.output]?.data as Float32Array;
+    expect(batched[i]).toHaveLength(expected.length);
+    for (const [j, value] of expected.entries()) expect(batched[i]?.[j]).toBeCloseTo(value, 3);
+  }
 });
