@@ -29,17 +29,26 @@ const { passed, failed, skipped } = count(report);
 const reported = failed === 0 && !finished ? 1 : failed;
 if (reported > failed) console.error('vitest failed outside of the tests; its words are above');
 if (passed + reported === 0) console.error('no test ran');
-console.log(`${passed} passed, ${reported} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+// A filter by name skips all others, which need not be said.
+const isFiltered = process.argv.some((argument) => /^(-t|--testNamePattern)\b/.test(argument));
+for (const name of isFiltered ? [] : skipped) console.log(`skipped: ${name}`);
+const counted = skipped.length > 0 ? `, ${skipped.length} skipped` : '';
+console.log(`${passed} passed, ${reported} failed${counted}`);
 process.exit(reported > 0 || passed === 0 ? 1 : 0);
 
 function count(file) {
-  if (!existsSync(file)) return { passed: 0, failed: 0, skipped: 0 };
+  if (!existsSync(file)) return { passed: 0, failed: 0, skipped: [] };
   const { testResults } = JSON.parse(readFileSync(file, 'utf8'));
+  const skippedStates = ['skipped', 'pending', 'todo'];
   const states = testResults.flatMap((result) => {
     const own = result.assertionResults.map((assertion) => assertion.status);
     // A file that could not be read has failed, although it names no test.
     return result.status === 'failed' && !own.includes('failed') ? [...own, 'failed'] : own;
   });
-  const of = (...names) => states.filter((state) => names.includes(state)).length;
-  return { passed: of('passed'), failed: of('failed'), skipped: of('skipped', 'pending', 'todo') };
+  const of = (wanted) => states.filter((state) => state === wanted).length;
+  const skipped = testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => skippedStates.includes(status))
+    .map(({ fullName }) => fullName);
+  return { passed: of('passed'), failed: of('failed'), skipped };
 }

@@ -63,15 +63,28 @@ export async function verifyBatching(
 ): Promise<BatchVerdict> {
   const declared = againstDeclaration(signature, plan);
   if (declared !== undefined) return { status: 'refused', reason: declared };
-  const run = async (request: RunRequest): Promise<RunOutputs> =>
-    runner.run(request, { ...options, ticket: tickets.next() });
+  const batchOf = (requests: readonly RunRequest[]): Promise<readonly RunOutputs[]> => {
+    const { inputs, outputs } = requests[0] as RunRequest;
+    const members = requests.map(({ feeds }) => feeds as readonly RunTensor[]);
+    const sum = requests.reduce((rows, request) => rows + (rowsOf(request, plan) as number), 0);
+    const rows = requests.length === 1 ? sum : roundUp(sum, batching.allowedBatchSizes);
+    const layout = layoutOf(plan, inputs, outputs, members, rows);
+    return runner.runBatch(
+      { signature: index, inputs, members, outputs, layout },
+      { ...options, ticket: tickets.next() },
+    );
+  };
+  const run = async (request: RunRequest): Promise<RunOutputs> => {
+    // An input that is to be filled is filled in a batch only, be it of one.
+    const isFilled = plan.mask !== undefined && !request.inputs.includes(plan.mask.input);
+    if (isFilled) return (await batchOf([request]))[0] as RunOutputs;
+    return runner.run(request, { ...options, ticket: tickets.next() });
+  };
 
   let items: readonly RunRequest[] = [];
   let failure = '';
   if (sample.length > 0) {
     items = Array.from({ length: itemCount }, (_, i) => sample[i % sample.length] as RunRequest);
-    // Anything but a failure of the caller's own sample is a verdict.
-    await run(items[0] as RunRequest);
   } else {
     const unsafe = signature.inputs.find((spec) => !isSafe(spec) && !isLeftOut(spec, plan));
     if (unsafe !== undefined) {
@@ -126,22 +139,9 @@ export async function verifyBatching(
     [0, 1, 2],
     [2, 0],
   ]) {
-    const requests = members.map((member) => items[member] as RunRequest);
-    const feeds = requests.map((request) => request.feeds as readonly RunTensor[]);
-    const sum = requests.reduce((rows, request) => rows + (rowsOf(request, plan) as number), 0);
-    const { inputs, outputs } = first;
     let together: readonly RunOutputs[];
     try {
-      together = await runner.runBatch(
-        {
-          signature: index,
-          inputs,
-          members: feeds,
-          outputs,
-          layout: layoutOf(plan, inputs, outputs, feeds, roundUp(sum, batching.allowedBatchSizes)),
-        },
-        { ...options, ticket: tickets.next() },
-      );
+      together = await batchOf(members.map((member) => items[member] as RunRequest));
     } catch (error) {
       return {
         status: 'refused',

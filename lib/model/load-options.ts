@@ -34,8 +34,8 @@ export interface PoolOptions {
   maxQueue?: number;
   /**
    * How often the engine loads the model. Lanes over one session are the better pool as long as
-   * sessions need not be apart: ONNX Runtime's sessions share their weights, TensorFlow's hold a
-   * copy each. Default: 1.
+   * sessions need not be apart. From three on ONNX Runtime's share weights where they can on the
+   * CPU; TensorFlow's hold a copy each. Default: 1.
    */
   sessions?: number;
   /**

@@ -11,6 +11,7 @@ import type {
 } from '../native/types.js';
 import { boolean, checkOptions, string } from '../options.js';
 import { checkModelNames } from '../onnx-model/check-names.js';
+import { readWeights } from '../onnx-model/weights.js';
 import { readSavedModel, selectMetaGraph } from '../saved-model/read.js';
 import { startBatching } from './batching.js';
 import { withConfig } from './config-file.js';
@@ -132,6 +133,7 @@ async function loadOnnx<T extends ModelTypes<T>>(
   const addon = nativeAddon();
   const nativeOptions: NativeOnnxLoad = {
     ...onnxruntime,
+    ...(await sharedWeights(source, options)),
     library: engine.library,
     source,
     intraOpThreads: threads.intraOp,
@@ -163,6 +165,31 @@ async function loadOnnx<T extends ModelTypes<T>>(
     await openSessions('onnxruntime', load, options, signal),
     options,
   );
+}
+
+/**
+ * Sessions from which on they share weights. A shared weight stays beside what kernels make of it,
+ * where a session of its own keeps only the latter: measured with an encoder of 44 MB, two sessions
+ * take 95 MB either way, eight 101 MB instead of 366.
+ */
+const leastSharing = 3;
+let pools = 0;
+
+/**
+ * What lets the sessions of a pool use the same weights: those that kernels read as they are lie in
+ * one memory, and what kernels make of them is made once. A provider's own memory is its own.
+ */
+async function sharedWeights(
+  source: string | Uint8Array,
+  { sessions, providers, onnxruntime }: ResolvedLoadOptions,
+): Promise<Partial<NativeOnnxLoad>> {
+  if (sessions < leastSharing || providers.length > 0) return {};
+  const given = new Set(onnxruntime.initializers.map(([name]) => name));
+  const weights = (await readWeights(source)).filter(([name]) => !given.has(name));
+  return {
+    initializers: [...onnxruntime.initializers, ...weights],
+    weightGroup: onnxruntime.weightGroup || `tenon.pool.${process.pid}.${++pools}`,
+  };
 }
 
 async function loadTensorFlow<T extends ModelTypes<T>>(

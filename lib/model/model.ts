@@ -81,7 +81,9 @@ export interface AsyncRunOptions<
   /**
    * Passes the caller's own ArrayBuffers to the engine by pointer instead of copying them. Until
    * the promise settles they must be neither written to, nor resized, nor transferred away
-   * (postMessage, `ArrayBuffer.transfer`): the engine would read freed memory. Default: false.
+   * (postMessage, `ArrayBuffer.transfer`): the engine would read freed memory. A run that was
+   * stopped therefore rejects only when it has ended, and a worker that is terminated waits for it.
+   * Default: false.
    */
   borrow?: boolean;
   /**
@@ -312,7 +314,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       caller,
     });
     const results = isPromise(started)
-      ? await this.#track(started, this.#runner, ticket, stop)
+      ? await this.#track(started, this.#runner, ticket, stop, borrow)
       : started;
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
@@ -474,9 +476,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     runner: Pick<Runner, 'cancel'>,
     ticket: number,
     stop: StopOptions,
+    lent = false,
   ): Promise<R> {
     try {
-      return await this.#pending.track(started, () => runner.cancel(ticket), stop, 'run');
+      return await this.#pending.track(started, () => runner.cancel(ticket), stop, 'run', lent);
     } catch (error) {
       // Made on the way back from a lane, it knows nothing of its caller; here it does.
       if (error instanceof TenonError) Error.captureStackTrace(error);

@@ -36,18 +36,23 @@ export class PendingCalls {
   readonly #stops = new Set<(reason: unknown) => void>();
 
   /**
-   * The result of `started`, or the reason it was stopped for, at once. `cancel` tells the engine.
+   * The result of `started`, or the reason it was stopped for: at once, or, where the engine reads
+   * memory that is `lent` to it, when it has ended. `cancel` tells the engine.
    */
   track<T>(
     started: Promise<T>,
     cancel: () => void,
     { signal, timeoutMs }: StopOptions,
     what: string,
+    lent = false,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
+      let stopped: { reason: unknown } | undefined;
       const stop = (reason: unknown): void => {
         cancel();
         end();
+        stopped = { reason };
+        if (lent) return;
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- an AbortSignal's reason may be anything
         reject(reason);
       };
@@ -75,12 +80,14 @@ export class PendingCalls {
       started.then(
         (value) => {
           end();
-          resolve(value);
+          if (stopped === undefined) resolve(value);
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as above
+          else reject(stopped.reason);
         },
         (error: unknown) => {
           end();
           // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it is
-          reject(error);
+          reject(stopped === undefined ? error : stopped.reason);
         },
       );
     });

@@ -55,8 +55,8 @@ async function measure(job: MeasureJob): Promise<Measured> {
   const began = performance.now();
   const model = await load<ValuesModel>(source, { ...options, signature });
   const loadMs = performance.now() - began;
-  const request = (): Promise<unknown> => model.run(feeds);
-  await request();
+  const request = (signal: AbortSignal): Promise<unknown> => model.run(feeds, { signal });
+  await model.run(feeds);
   const cpuBefore = process.cpuUsage();
   const start = performance.now();
   const points = [];

@@ -1,5 +1,7 @@
 /** So many requests in flight, each followed by the next as soon as it ends. */
 
+import { setMaxListeners } from 'node:events';
+
 import type { Point } from './rank.js';
 
 /** Least requests of a point, where the time limit allows: fewer have no p99 to speak of. */
@@ -8,6 +10,8 @@ const leastRuns = 30;
 const patience = 4;
 /** Part of the time in which nothing is counted, at the beginning of each point. */
 const warmUpPart = 0.2;
+/** Seconds after which a point of very slow requests ends with what it has. */
+const longestSeconds = 20;
 
 export interface LoopOptions {
   readonly inFlight: number;
@@ -16,43 +20,56 @@ export interface LoopOptions {
   readonly now?: () => number;
 }
 
-/** Runs until the time is over and enough have ended. Rejects where one request does. */
+/**
+ * Runs until the time is over and enough have ended, then aborts what is under way. Nothing counts
+ * before as many requests have ended as are in flight: only then has each waited behind the others.
+ * Rejects where a request does.
+ */
 export async function closedLoop(
-  request: () => Promise<unknown>,
+  request: (signal: AbortSignal) => Promise<unknown>,
   { inFlight, seconds, now = () => performance.now() }: LoopOptions,
 ): Promise<Point> {
   const latencies: number[] = [];
+  const over = new AbortController();
+  const { signal } = over;
+  setMaxListeners(0, signal);
   const start = now();
-  const countFrom = start + seconds * warmUpPart * 1000;
-  const end = countFrom + seconds * 1000;
-  const latest = countFrom + seconds * patience * 1000;
+  const warm = start + seconds * warmUpPart * 1000;
+  const giveUp = start + Math.max(longestSeconds, seconds * patience) * 1000;
   const least = Math.max(leastRuns, inFlight);
+  let ends = 0;
   let from: number | undefined;
   let last = start;
-  let isOver = false;
   const loop = async (): Promise<void> => {
-    while (!isOver) {
+    while (!signal.aborted) {
       const began = now();
-      await request();
-      const ended = now();
-      if (ended < countFrom || isOver) continue;
-      // Time counts from the first end on, so that n - 1 requests have ended since.
-      if (from === undefined) {
-        from = ended;
-      } else {
-        latencies.push(ended - began);
-        last = ended;
+      try {
+        await request(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        over.abort();
+        throw error;
       }
-      isOver = (ended >= end && latencies.length >= least) || ended >= latest;
+      if (signal.aborted) return;
+      last = now();
+      ends++;
+      // Time counts from one end on, so that as many requests as are counted have ended since.
+      if (from === undefined) {
+        if (last >= warm && ends >= inFlight) from = last;
+      } else {
+        latencies.push(last - began);
+        const elapsed = last - from;
+        const isEnough = elapsed >= seconds * 1000 && latencies.length >= least;
+        if (isEnough || elapsed >= seconds * patience * 1000) over.abort();
+      }
+      if (last >= giveUp) over.abort();
     }
   };
   await Promise.all(Array.from({ length: inFlight }, loop));
-  if (from === undefined || latencies.length === 0) {
-    // One request alone takes longer than all the patience there is.
-    const elapsed = Math.max(1e-3, now() - start);
-    return pointOf(inFlight, [elapsed], elapsed / inFlight);
-  }
-  return pointOf(inFlight, latencies, last - from);
+  if (from !== undefined && latencies.length > 0) return pointOf(inFlight, latencies, last - from);
+  // So slow that nothing could be counted: what each took follows from how many ended.
+  const each = (last - start) / ends;
+  return pointOf(inFlight, [each * inFlight], each);
 }
 
 /** Of the latencies that ended within `elapsedMs`. */

@@ -146,6 +146,8 @@ SessionWrap::SessionWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 
 SessionWrap::~SessionWrap() {
   Unshare();
+  // A lane may drop the last share of a job.
+  for (const auto& [number, job] : jobs_) job->call.lent.Reset();
   if (host_ == nullptr) return;
   // Collected without close, or at the environment's end. What the engine does
   // at a session's end may take long: not here.
@@ -188,12 +190,8 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
                                   FeedMemory::kOwned, &stats);
   if (has_options) exchange->request.options = ReadRunOptions(info, OptionsAt::kRun);
   ModelHost* const runner = host.get();
-  // Where buffers are borrowed, what holds them stays until the promise settles.
-  std::shared_ptr<Napi::ObjectReference> held;
-  if (settings.borrow) {
-    held = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[2].As<Napi::Object>()));
-  }
   Call call;
+  if (settings.borrow) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
   call.ticket = settings.ticket;
   call.priority = settings.priority;
   call.work = [exchange, runner](CancelToken* cancel) -> Status {
@@ -205,7 +203,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
     exchange->outputs = std::move(outputs.value());
     return {};
   };
-  call.result = [exchange, runner, held](Napi::Env settle_env) {
+  call.result = [exchange, runner](Napi::Env settle_env) {
     return WriteOutputs(settle_env, exchange->outputs, exchange->request, runner->stats());
   };
   return Submit(env, std::move(call));
@@ -281,6 +279,7 @@ Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {
   job->number = ++submitted_;
   job->submitted = Clock::now();
   job->call = std::move(call);
+  job->borrows = !job->call.lent.IsEmpty();
   const auto queued = host->executor().Submit(
       [this, job] {
         job->host->stats().queue_time.Add(
@@ -289,6 +288,7 @@ Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {
                           ? Status(StatusCode::kAborted, "the run was stopped before it began")
                           : job->call.work(&job->cancel);
         job->call.work = nullptr;
+        if (job->borrows) job->left.set_value();
         Settle(job);
       },
       job->call.priority);
@@ -410,6 +410,7 @@ void SessionWrap::EndRun(const std::shared_ptr<Job>& job) {
   if (job->call.ticket != 0) tickets_.erase(job->call.ticket);
   jobs_.erase(job->number);
   if (job->call.ended) job->call.ended();
+  job->call.lent.Reset();
   // This share must not be the last one: the model would end on this thread.
   job->host.reset();
   if (!jobs_.empty()) return;

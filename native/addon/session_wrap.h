@@ -39,6 +39,9 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     std::function<Napi::Value(Napi::Env)> result;
     // Likewise, whatever became of the call; may be empty.
     std::function<void()> ended;
+    // Where buffers are borrowed, what holds them until the promise settles. Dies
+    // on the environment's thread.
+    Napi::ObjectReference lent;
   };
   // Queues it; the promise settles with its result.
   Napi::Value Submit(Napi::Env env, Call call);

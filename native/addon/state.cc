@@ -27,6 +27,7 @@ constexpr size_t kUnfinalizedMaxBytes = size_t{256} << 20;
 }  // namespace
 
 AddonState::AddonState(Napi::Env env) : env_(env) {
+  ExitGuard::Watch();
   const napi_status status =
       napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "tenon"), 0, 1,
                                       nullptr, nullptr, this, OnWake, &wake_);
@@ -102,13 +103,20 @@ void AddonState::DeliverAll() {
 
 void AddonState::StopRuns() {
   for (const std::shared_ptr<InFlight>& run : in_flight_) (void)run->Stop();
-  in_flight_.clear();
+}
+
+void AddonState::AwaitBorrowers() {
+  for (const std::shared_ptr<InFlight>& run : in_flight_) {
+    if (run->borrows && !run->dequeued) run->left.get_future().wait();
+  }
 }
 
 void AddonState::Shutdown() {
-  ExitGuard::Renew();
   completions_->Close();
   StopRuns();
+  AwaitBorrowers();
+  in_flight_.clear();
+  ExitGuard::Renew();
 }
 
 PendingPromise::PendingPromise(Napi::Env env)

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <unordered_set>
 
@@ -22,13 +23,18 @@ struct InFlight {
   std::shared_ptr<ModelHost> host;
   CancelToken cancel;
   Executor::Ticket queued;
+  // It reads memory of the environment, until `left` is set.
+  bool borrows = false;
+  std::promise<void> left;
+  bool dequeued = false;
 
   // Takes it out of the queue: true, and it will never run. Or else tells it to
   // stop, where its engine can.
   bool Stop() {
-    if (host->executor().Remove(queued)) return true;
-    cancel.Cancel();
-    return false;
+    if (dequeued) return false;
+    dequeued = host->executor().Remove(queued);
+    if (!dequeued) cancel.Cancel();
+    return dequeued;
   }
 };
 
@@ -80,6 +86,8 @@ class AddonState {
   // The environment or the process ends: what waits never runs, what runs is
   // told to stop.
   void StopRuns();
+  // The environment's memory is about to go: waits for those that read it.
+  void AwaitBorrowers();
   void Shutdown();
 
   Napi::Env env_;

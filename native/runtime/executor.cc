@@ -95,8 +95,8 @@ void Executor::RunLane() {
     {
       const ExitGuard::Busy busy;
       task();
+      task = nullptr;  // what the task holds is released outside the lock
     }
-    task = nullptr;  // what the task holds is released outside the lock
     lock.lock();
     --running_;
   }

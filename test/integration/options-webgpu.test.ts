@@ -8,7 +8,9 @@ import { runScript } from '../helpers/script.js';
 const env = driverEnvironment();
 const reason =
   whyNoProvider() ??
-  (env === undefined ? 'there is no Vulkan driver; node scripts/vulkan-driver.mjs' : undefined);
+  (env === undefined
+    ? 'there is no Vulkan driver, which scripts/vulkan-driver.mjs fetches'
+    : undefined);
 
 /** Furthest that a number of the device may be from the CPU's: absolute, and of its size. */
 const tolerance = 1e-4;

@@ -961,6 +961,26 @@ describe.each(short)('borrowed feeds of %s', (_engine, file, input, output, fed,
 });
 
 describe('borrow', () => {
+  it('keeps a stopped run’s promise until the engine has left the memory', async () => {
+    // TensorFlow cannot be stopped in mid-run.
+    await using model = await load(modelPath('tf_slow'), { ...onLanes, ...oneLane });
+    const order: string[] = [];
+    const stop = (borrow: boolean) => {
+      const caller = new AbortController();
+      const running = model
+        .run({ n: 100n }, { borrow, signal: caller.signal })
+        .catch((error: Error) => order.push(`${borrow} ${error.name}`));
+      return { running, caller };
+    };
+    const lent = stop(true);
+    await until(() => model.stats().busyLanes === 1);
+    const copied = stop(false);
+    lent.caller.abort();
+    copied.caller.abort();
+    await Promise.all([lent.running, copied.running]);
+    expect(order).toEqual(['false AbortError', 'true AbortError']);
+  });
+
   it('copies integers, which may be indices', async () => {
     await using model = await load(modelPath('slow.onnx'), oneLane);
     const blocker = await occupy(model);

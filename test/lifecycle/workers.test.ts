@@ -232,3 +232,25 @@ describe.each([
     expect(results).toEqual(result(0));
   });
 });
+
+it.each([
+  ['onnxruntime', 'same.onnx', 'twice'],
+  ['tensorflow', 'half_plus_two', 'y'],
+])(
+  'a worker that lent its buffers to %s is terminated once they are read, twenty times',
+  async (_engine, name, output) => {
+    const results = await runRepeatedly(
+      `const worker = startWorker();
+      await once(worker, 'message');
+      console.log(await worker.terminate());`,
+      {
+        workerSource: `const m = await load(model('${name}'), { inline: 'never' });
+          const feeds = () => ({ x: new Float32Array(2 ** 22).fill(1) });
+          const options = { borrow: true, outputs: ['${output}'] };
+          for (let i = 0; i < 4; i++) m.run(feeds(), options).catch(() => {});
+          parentPort.postMessage('running');`,
+      },
+    );
+    expect(results).toEqual([{ ...ended, stdout: '1\n', stderr: '' }]);
+  },
+);

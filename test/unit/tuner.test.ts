@@ -416,9 +416,38 @@ describe('a closed loop', () => {
       );
     expect((await slow(12)).runs).toBe(30);
     expect((await slow(50)).runs).toBeLessThan(30);
-    const single = await slow(1000);
-    expect(single.runs).toBe(1);
-    expect(single.throughput).toBeGreaterThan(0);
+    expect(await slow(25_000)).toMatchObject({ runs: 1, p99Ms: 25_000, throughput: 0.04 });
+  });
+
+  it('counts from when each request has waited behind the others, and stops what is left', async () => {
+    let clock = 0;
+    const waiting: (() => void)[] = [];
+    const aborted: AbortSignal[] = [];
+    let isServing = false;
+    // One lane: a request each ten milliseconds.
+    const serve = async (): Promise<void> => {
+      isServing = true;
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        clock += 10;
+        next();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      isServing = false;
+    };
+    const result = await closedLoop(
+      (signal) =>
+        new Promise((resolve, reject) => {
+          waiting.push(() => resolve(undefined));
+          signal.addEventListener('abort', () => {
+            aborted.push(signal);
+            reject(signal.reason as Error);
+          });
+          if (!isServing) void serve();
+        }),
+      { inFlight: 8, seconds: 0.1, now: () => clock },
+    );
+    expect(result).toMatchObject({ runs: 30, throughput: 100, p50Ms: 80, p99Ms: 80 });
+    expect(aborted.length).toBeGreaterThanOrEqual(7);
   });
 
   it('ends with a request that fails', async () => {
