@@ -17,25 +17,40 @@ export function nativeAddon(): NativeAddon {
   return addon;
 }
 
-/** Folder of the package: the nearest one upwards whose package.json is named "tenon". */
+/**
+ * Folder of the package: the nearest one upwards whose package.json is named "tenon"; where a
+ * bundler has moved this code, the package that is installed for the bundle or the working folder.
+ */
 export function packageRoot(): string {
-  let folder = path.dirname(fileURLToPath(import.meta.url));
-  for (;;) {
-    const file = path.join(folder, 'package.json');
-    if (existsSync(file)) {
-      const { name } = JSON.parse(readFileSync(file, 'utf8')) as { name?: string };
-      if (name === 'tenon') return folder;
-    }
-    const parent = path.dirname(folder);
-    if (parent === folder) {
-      throw new TenonError(
-        'ERR_TENON_ADDON_NOT_FOUND',
-        `expected tenon's own package.json in a folder above ${fileURLToPath(import.meta.url)}; ` +
-          'if a bundler moved the code, mark "tenon" as external',
-      );
-    }
-    folder = parent;
+  const here = ownFile();
+  for (let folder = path.dirname(here); ; folder = path.dirname(folder)) {
+    if (isPackage(folder)) return folder;
+    if (path.dirname(folder) === folder) break;
   }
+  for (const from of [here, path.join(process.cwd(), 'package.json')]) {
+    try {
+      return path.dirname(createRequire(from).resolve('tenon/package.json'));
+    } catch {
+      // Not installed there.
+    }
+  }
+  throw new TenonError(
+    'ERR_TENON_ADDON_NOT_FOUND',
+    `expected tenon's own package.json in a folder above ${here}, or the package tenon installed ` +
+      'there: a bundle that holds the code still needs the package, for its native addon',
+  );
+}
+
+/** The file this code is in. Some bundlers leave nothing of `import.meta`. */
+function ownFile(): string {
+  const url = import.meta.url as string | undefined;
+  return url === undefined ? path.join(process.cwd(), 'bundle.js') : fileURLToPath(url);
+}
+
+function isPackage(folder: string): boolean {
+  const file = path.join(folder, 'package.json');
+  if (!existsSync(file)) return false;
+  return (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === 'tenon';
 }
 
 function loadAddon(): NativeAddon {
