@@ -86,8 +86,8 @@ module.exports = {
         // The package's own package.json, read at run time.
         pathNot: '^\\./package\\.json$',
         dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
-        // Types vanish in the build.
-        dependencyTypesNot: ['type-only'],
+        // Types vanish in the build; a peer is the consumer's to have.
+        dependencyTypesNot: ['type-only', 'npm-peer'],
       },
     },
     {

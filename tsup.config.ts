@@ -11,30 +11,56 @@ const shared: Options = {
   sourcemap: false,
 };
 
+const onnxruntime = {
+  onnxruntime: 'lib/onnxruntime/index.ts',
+  'onnxruntime-bind': 'lib/onnxruntime/bind.ts',
+};
+
+/** What `exports` of package.json names, in both formats and with declarations. */
+const entry = { index: 'lib/index.ts', tune: 'lib/tuner/index.ts', ...onnxruntime };
+
+const cjs: Options = {
+  ...shared,
+  format: 'cjs',
+  // CommonJS has no import.meta.url; the injected file gives every chunk its own.
+  inject: ['scripts/import-meta-url.mjs'],
+  esbuildOptions(options) {
+    options.define = { ...options.define, 'import.meta.url': 'importMetaUrl' };
+  },
+};
+
+/**
+ * With splitting, CommonJS is made by another tool, whose `export *` leaves no room for an export
+ * of the same name. So the drop-in's files are made one by one, and require each other.
+ */
+const drop: NonNullable<Options['esbuildPlugins']>[number] = {
+  name: 'drop-in',
+  setup(build) {
+    const external = (filter: RegExp, path: string): void =>
+      build.onResolve({ filter }, () => ({ path, external: true }));
+    external(/^\.\.\/index\.js$/, './index.cjs');
+    external(/^\.\/bind\.js$/, './onnxruntime-bind.cjs');
+  },
+};
+
 export default defineConfig((cli): Options[] => [
   {
     ...shared,
     format: 'esm',
     entry: {
-      index: 'lib/index.ts',
+      ...entry,
       cli: 'lib/cli/main.ts',
       // Run in a child process to try an engine library that might crash.
       'engine-probe': 'lib/engines/probe-main.ts',
-      tune: 'lib/tuner/index.ts',
       // Measures one configuration in a process of its own.
       'tuner-child': 'lib/tuner/child-main.ts',
     },
-    dts: cli.watch ? false : { entry: { index: 'lib/index.ts', tune: 'lib/tuner/index.ts' } },
+    dts: cli.watch ? false : { entry },
   },
   {
-    ...shared,
-    format: 'cjs',
-    entry: { index: 'lib/index.ts', tune: 'lib/tuner/index.ts' },
-    dts: cli.watch ? false : { entry: { index: 'lib/index.ts', tune: 'lib/tuner/index.ts' } },
-    // CommonJS has no import.meta.url; the injected file gives every chunk its own.
-    inject: ['scripts/import-meta-url.mjs'],
-    esbuildOptions(options) {
-      options.define = { ...options.define, 'import.meta.url': 'importMetaUrl' };
-    },
+    ...cjs,
+    entry: { index: entry.index, tune: entry.tune },
+    dts: cli.watch ? false : { entry },
   },
+  { ...cjs, splitting: false, entry: onnxruntime, esbuildPlugins: [drop] },
 ]);

@@ -1,0 +1,140 @@
+/** Execution providers by the names and options that onnxruntime-common has for them. */
+
+import type { ExecutionProvider } from '../index.js';
+import { typeError } from './errors.js';
+
+export interface SupportedBackend {
+  /** As `executionProviders` takes it. */
+  readonly name: string;
+  /** Whether the library that comes with the package has it. */
+  readonly bundled: boolean;
+}
+
+/** What the library of onnxruntime-node has on this platform, and what it can be given. */
+export function supportedBackends(): SupportedBackend[] {
+  const bundled = (name: string): SupportedBackend => ({ name, bundled: true });
+  switch (`${process.platform}-${process.arch}`) {
+    case 'linux-x64':
+      return [
+        bundled('cpu'),
+        bundled('webgpu'),
+        { name: 'cuda', bundled: false },
+        { name: 'tensorrt', bundled: false },
+      ];
+    case 'win32-x64':
+    case 'win32-arm64':
+      return [bundled('cpu'), bundled('dml'), bundled('webgpu')];
+    case 'darwin-arm64':
+      return [bundled('cpu'), bundled('coreml'), bundled('webgpu')];
+    default:
+      return [bundled('cpu')];
+  }
+}
+
+/** What onnxruntime-common knows the drop-in by, beside the providers. */
+export const backendName = 'tenon';
+
+/** Other libraries of ONNX Runtime have these. */
+export const otherProviders = [
+  'cann',
+  'coreml',
+  'cuda',
+  'dml',
+  'dnnl',
+  'migraphx',
+  'nnapi',
+  'openvino',
+  'qnn',
+  'rocm',
+  'tensorrt',
+  'vitisai',
+  'webgpu',
+  'xnnpack',
+];
+
+type Settings = Record<string, string | number | boolean>;
+
+/** What one provider's options are called in the engine, and how graph capture is switched on. */
+interface ProviderRow {
+  readonly options: Readonly<Record<string, string>>;
+  readonly graphCapture?: Readonly<Settings>;
+}
+
+const device = { deviceId: 'device_id' };
+
+const rows: Readonly<Record<string, ProviderRow>> = {
+  cpu: { options: { useArena: 'use_arena' } },
+  cuda: { options: device, graphCapture: { enable_cuda_graph: true } },
+  tensorrt: { options: device, graphCapture: { trt_cuda_graph_enable: true } },
+  dml: { options: device },
+  coreml: { options: { coreMlFlags: 'coreml_flags' } },
+  qnn: {
+    options: {
+      backendType: 'backend_type',
+      backendPath: 'backend_path',
+      enableFp16Precision: 'enable_htp_fp16_precision',
+    },
+  },
+  webgpu: { options: {}, graphCapture: { enableGraphCapture: true } },
+};
+
+/** Whether the provider records its graph by a session entry instead of an option of its own. */
+export const graphCaptureEntries: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  dml: { 'ep.dml.enable_graph_capture': '1' },
+};
+
+export function providerName(provider: unknown): string {
+  if (typeof provider === 'string') return provider;
+  return String((provider as { name?: unknown } | null)?.name);
+}
+
+/**
+ * One of `executionProviders` as `load()` takes it. Options that onnxruntime-common does not know
+ * are the engine's own, and are passed on by their names.
+ *
+ * @throws TypeError naming the option.
+ */
+export function providerOf(
+  provider: unknown,
+  index: number,
+  enableGraphCapture: boolean,
+): ExecutionProvider {
+  const subject = `Invalid argument: sessionOptions.executionProviders[${index}]`;
+  const isName = typeof provider === 'string';
+  if (!isName && (typeof provider !== 'object' || provider === null)) {
+    throw typeError(`${subject} must be either a string or an object with property 'name'.`);
+  }
+  const name = providerName(provider);
+  const row = rows[name];
+  const settings: Settings = {};
+  if (!isName) {
+    for (const [key, value] of Object.entries(provider) as [string, unknown][]) {
+      if (key === 'name' || value === undefined) continue;
+      const own = row !== undefined && Object.hasOwn(row.options, key) ? row.options[key] : key;
+      settings[own as string] = settingOf(value, name, key);
+    }
+  }
+  if (enableGraphCapture) Object.assign(settings, row?.graphCapture);
+  return Object.keys(settings).length === 0 ? name : { ...settings, name };
+}
+
+function settingOf(value: unknown, provider: string, key: string): string | number | boolean {
+  if (key === 'forceCpuNodeNames') {
+    if (!Array.isArray(value)) {
+      throw typeError('Invalid argument: "forceCpuNodeNames" must be a string array.');
+    }
+    if (value.some((name) => typeof name !== 'string')) {
+      throw typeError('Invalid argument: elements of "forceCpuNodeNames" must be strings.');
+    }
+    return value.join('\n');
+  }
+  if (key === 'enableRobustness' && typeof value !== 'boolean') {
+    throw typeError('Invalid argument: "enableRobustness" must be a boolean.');
+  }
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
+    return value;
+  }
+  throw typeError(
+    `Invalid argument: option "${key}" of the execution provider "${provider}" must be a string, a number or a boolean.`,
+  );
+}

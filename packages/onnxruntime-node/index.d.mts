@@ -1,0 +1,2 @@
+export * from 'tenon/onnxruntime';
+export { default } from 'tenon/onnxruntime';

@@ -1,0 +1,1 @@
+export function writeTinyBert(folder: string, size?: { layers?: number; width?: number }): void;
