@@ -352,6 +352,18 @@ describe('options of one run', () => {
     expect(existsSync(file)).toBe(false);
   });
 
+  it('keep the run out of batches, which it would change for the others', async () => {
+    await using model = await load(modelPath('digits_cnn.onnx'), { batching: true });
+    const file = place('beside-a-batch.json');
+    const [batched, alone] = await Promise.all([
+      model.run(images),
+      model.run(images, { onnxruntime: { profiling: { file } } }),
+    ]);
+    numbers(alone).forEach((value, i) => expect(value).toBeCloseTo(numbers(batched)[i] ?? NaN, 5));
+    expect(existsSync(file)).toBe(true);
+    expect(model.stats().batching?.passed).toMatchObject({ options: 1, target: 0 });
+  });
+
   it('take the run to a lane', async () => {
     await using model = await load(fixture('lora/model.onnx'));
     const x = Float32Array.of(1, 2, 3);
