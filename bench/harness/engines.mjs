@@ -47,12 +47,17 @@ export function onnxruntimeNode() {
  * A session of onnxruntime-node. Idle threads do not spin unless told to: they would take the
  * processor from whoever is measured next.
  */
-export function onnxruntimeNodeSession(model, { intraOp = 1, spin = false, ...options } = {}) {
-  return onnxruntimeNode().InferenceSession.create(model, {
+export function onnxruntimeNodeSession(model, options) {
+  return onnxruntimeNode().InferenceSession.create(model, sessionOptions(options));
+}
+
+/** Those of `InferenceSession.create()`. */
+export function sessionOptions({ intraOp = 1, spin = false, ...options } = {}) {
+  return {
     intraOpNumThreads: intraOp,
     extra: { session: { intra_op: { allow_spinning: spin ? '1' : '0' } } },
     ...options,
-  });
+  };
 }
 
 /** A floor's command to load an ONNX model. */

@@ -13,10 +13,12 @@ import path from 'node:path';
 import { root } from '../../scripts/run-command.mjs';
 import { encoder } from './encoder.mjs';
 import { imageMeans, multilayerPerceptron } from './feed-forward.mjs';
+import { large } from './large.mjs';
 import { identity, linear } from './linear.mjs';
 import { mobileNetV2 } from './mobilenet-v2.mjs';
 
 const makers = {
+  large,
   encoder,
   identity,
   'image-means': imageMeans,
