@@ -15,6 +15,7 @@ import { type Runner, Tickets } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
+import { runSync } from './exchange.js';
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
   defaultSignatureOf,
@@ -321,7 +322,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
 
   /**
    * Runs the model on the calling thread, which does nothing else meanwhile: for worker threads
-   * and for models that take microseconds. Feeds are not copied.
+   * and for models that take microseconds. Feeds of more than 16 KiB in all are not copied.
    *
    * @throws As `run`.
    */
@@ -332,11 +333,11 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     const given =
       options === undefined ? noOptions : checkOptions(options, 'runSync', syncRunOptionNames);
     const request = this.#request(feeds, given);
-    const { signature, inputs, feeds: values, outputs, targets } = request;
     const own = this.#engineOptions(given);
-    const results = this.#sessions
-      .first()
-      .runSync(signature, inputs, values, outputs, targets, own);
+    const results = runSync(
+      this.#sessions.first(),
+      own === undefined ? request : { ...request, options: own },
+    );
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 

@@ -1,5 +1,6 @@
 import type { NativeBatchOutputs, NativeOutputs, NativeSession } from '../native/types.js';
 import type { BatchRequest, Runner, RunnerLoad, RunnerOptions, RunRequest } from '../runner.js';
+import { run } from './exchange.js';
 
 /** One session of an engine, with its lanes. */
 export class NativeRunner implements Runner {
@@ -10,21 +11,8 @@ export class NativeRunner implements Runner {
     this.session = session;
   }
 
-  run(
-    { signature, inputs, feeds, outputs, targets, options }: RunRequest,
-    { ticket, priority, borrow }: RunnerOptions,
-  ): NativeOutputs | Promise<NativeOutputs> {
-    return this.session.run(
-      signature,
-      inputs,
-      feeds,
-      outputs,
-      targets,
-      ticket,
-      priority,
-      borrow,
-      options,
-    );
+  run(request: RunRequest, options: RunnerOptions): NativeOutputs | Promise<NativeOutputs> {
+    return run(this.session, request, options);
   }
 
   runBatch(

@@ -20,6 +20,6 @@ function isTensor(value: NativeValueOut): value is NativeTensorOut {
   return Array.isArray(value);
 }
 
-function tensorFromNative([dtype, shape, buffer, offsets]: NativeTensorOut): Tensor {
-  return adoptTensor(dtypeFromNumber(dtype), shape, buffer, offsets);
+function tensorFromNative([dtype, shape, data, offsets]: NativeTensorOut): Tensor {
+  return adoptTensor(dtypeFromNumber(dtype), shape, data, offsets);
 }

@@ -2,6 +2,7 @@
 
 import type { ValueSpec } from '../model/spec.js';
 import type { TenonError } from '../errors.js';
+import type { TypedArray } from '../tensor/dtypes.js';
 
 export type EngineName = 'onnxruntime' | 'tensorflow';
 
@@ -12,11 +13,14 @@ export type NativeTensorIn = readonly [
   data: ArrayBufferView | readonly (string | Uint8Array)[],
 ];
 
-/** A tensor on its way out; strings come as their bytes and size + 1 offsets into them. */
+/**
+ * A tensor on its way out: elements, or the memory they are in; strings come as their bytes and
+ * size + 1 offsets into them.
+ */
 export type NativeTensorOut = readonly [
   dtype: number,
   shape: number[],
-  data: ArrayBuffer,
+  data: ArrayBuffer | TypedArray,
   offsets?: Float64Array,
 ];
 
@@ -297,8 +301,32 @@ export interface NativeBinding {
   runSync(): void;
 }
 
+/**
+ * Memory in which requests of small tensors and their outputs cross, and the calls that read it;
+ * native/runtime/exchange_block.h says how both are laid out. One for each environment.
+ */
+export interface NativeExchange {
+  readonly buffer: ArrayBuffer;
+  /** Offsets are from here, where the block is aligned. */
+  readonly start: number;
+  readonly byteLength: number;
+  readonly requestWords: number;
+  readonly resultAt: number;
+  readonly feedsAt: number;
+  readonly feedBytes: number;
+  readonly alignment: number;
+  /** As `run` of the session that the request names; undefined where the outputs are in the block. */
+  run(
+    ticket: number,
+    priority: number,
+  ): undefined | readonly NativeValueOut[] | Promise<readonly NativeValueOut[]>;
+  runSync(): undefined | readonly NativeValueOut[];
+}
+
 export interface NativeSession {
   readonly info: NativeModelInfo;
+  /** By which requests in the exchange name it. */
+  readonly number: number;
   /**
    * Inputs and outputs by their index in the signature. A run that is expected to take less time
    * than handing it to a lane happens at once, and gives no promise. Throws or rejects with a
@@ -397,6 +425,7 @@ export interface NativeAddon {
   owns(buffer: ArrayBufferLike): boolean;
   /** Detaches a buffer that came from alloc or a run; its memory goes when the last run lets go. */
   release(buffer: ArrayBuffer): void;
+  exchange(): NativeExchange;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */
   describeEngine(engine: EngineName, library: string): Promise<NativeEngineDescription>;
   /** A session over a model that another thread loaded and shared. */

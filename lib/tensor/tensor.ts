@@ -28,8 +28,8 @@ type Elements = TypedArray | readonly (string | Uint8Array)[];
 class Adopted {
   constructor(
     readonly elements: Elements | undefined,
-    /** Memory of Tenon's own, which dispose() gives back. */
-    readonly buffer: ArrayBuffer | undefined,
+    /** Memory of Tenon's own, or what is over it: what dispose() gives back. */
+    readonly memory: ArrayBuffer | TypedArray | undefined,
     /** The tensor that stays in its engine, in place of elements. */
     readonly engine?: NativeEngineTensor,
   ) {}
@@ -59,7 +59,7 @@ export class Tensor<D extends DType = DType> {
   readonly size: number;
 
   #elements: Elements | undefined;
-  #buffer: ArrayBuffer | undefined;
+  #memory: ArrayBuffer | TypedArray | undefined;
   #engine: NativeEngineTensor | undefined;
   #strings: string[] | undefined;
   #bytes: Uint8Array[] | undefined;
@@ -80,7 +80,7 @@ export class Tensor<D extends DType = DType> {
       this.shape = shape as number[];
       this.size = elementCount(this.shape);
       this.#elements = adopted.elements;
-      this.#buffer = adopted.buffer;
+      this.#memory = adopted.memory;
       this.#engine = adopted.engine;
       return;
     }
@@ -110,7 +110,8 @@ export class Tensor<D extends DType = DType> {
 
   /**
    * A zeroed tensor in memory of Tenon's own, aligned to 64 bytes: both engines take it as it is,
-   * without a copy, in synchronous and asynchronous runs alike.
+   * without a copy, in synchronous and asynchronous runs alike. (Feeds of 16 KiB or less in all are
+   * copied, which takes less time.)
    *
    * @throws ERR_TENON_OUT_OF_MEMORY, ERR_TENON_SHAPE, ERR_TENON_TOO_LARGE; ERR_TENON_UNSUPPORTED
    *   for strings, which have no fixed size.
@@ -265,8 +266,8 @@ export class Tensor<D extends DType = DType> {
       this.#live();
       return this;
     }
-    const [dtype, shape, buffer, offsets] = await nativeAddon().toHost(this.#engine.handle);
-    return adoptTensor(dtypeFromNumber(dtype), shape, buffer, offsets) as Tensor<D>;
+    const [dtype, shape, data, offsets] = await nativeAddon().toHost(this.#engine.handle);
+    return adoptTensor(dtypeFromNumber(dtype), shape, data, offsets) as Tensor<D>;
   }
 
   /**
@@ -277,9 +278,12 @@ export class Tensor<D extends DType = DType> {
    * ended.
    */
   dispose(): void {
-    if (this.#buffer !== undefined) releaseMemory(this.#buffer);
+    const memory = this.#memory;
+    if (memory !== undefined) {
+      releaseMemory(isTypedArray(memory) ? (memory.buffer as ArrayBuffer) : memory);
+    }
     if (this.#engine !== undefined) nativeAddon().releaseEngineTensor(this.#engine.handle);
-    this.#buffer = undefined;
+    this.#memory = undefined;
     this.#engine = undefined;
     this.#elements = undefined;
     this.#strings = undefined;
@@ -367,26 +371,28 @@ export class Tensor<D extends DType = DType> {
 // On the prototype, not on each instance: making a tensor stays cheap.
 Object.defineProperty(Tensor.prototype, brand, { value: true });
 
-/** A tensor over memory of the addon's, which the tensor then owns. */
+/** A tensor over elements or memory of the addon's, which the tensor then owns. */
 export function adoptTensor(
   dtype: DType,
   shape: readonly number[],
-  buffer: ArrayBuffer,
+  memory: ArrayBuffer | TypedArray,
   offsets?: Float64Array,
 ): Tensor {
-  let elements: Elements;
-  if (dtype === 'string') {
-    const bytes = new Uint8Array(buffer);
-    elements = Array.from({ length: (offsets?.length ?? 1) - 1 }, (_, i) =>
-      bytes.subarray(offsets?.[i], offsets?.[i + 1]),
-    );
-  } else {
-    elements = new (dtypes[dtype].carrier as new (buffer: ArrayBuffer) => TypedArray)(buffer);
-  }
+  const elements = isTypedArray(memory) ? memory : elementsIn(dtype, memory, offsets);
   return new Tensor(
     dtype,
-    new Adopted(elements, buffer) as unknown as TensorElements<DType>,
+    new Adopted(elements, memory) as unknown as TensorElements<DType>,
     shape,
+  );
+}
+
+function elementsIn(dtype: DType, buffer: ArrayBuffer, offsets?: Float64Array): Elements {
+  if (dtype !== 'string') {
+    return new (dtypes[dtype].carrier as new (buffer: ArrayBuffer) => TypedArray)(buffer);
+  }
+  const bytes = new Uint8Array(buffer);
+  return Array.from({ length: (offsets?.length ?? 1) - 1 }, (_, i) =>
+    bytes.subarray(offsets?.[i], offsets?.[i + 1]),
   );
 }
 

@@ -14,12 +14,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 Status RunAndNote(BoundRun& bound, ModelHost& host, size_t signature, bool has_options,
-                  CancelToken* cancel) {
+                  CancelToken* cancel, Clock::duration* taken = nullptr) {
   const auto started = Clock::now();
   Status status = bound.Run(cancel);
-  host.NoteRun(signature,
-               static_cast<uint64_t>((Clock::now() - started) / std::chrono::nanoseconds(1)),
-               status, !has_options);
+  const auto time = Clock::now() - started;
+  host.NoteRun(signature, static_cast<uint64_t>(time / std::chrono::nanoseconds(1)), status,
+               !has_options);
+  if (taken != nullptr) *taken = time;
   return status;
 }
 
@@ -62,10 +63,10 @@ Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
   RefreshFeeds();
   AddonState& state = AddonState::Of(env);
   if (!has_options_ && host->RunsInline(signature_) && state.MayRunInline()) {
-    const auto started = Clock::now();
-    const Status status = RunAndNote(*bound_, *host, signature_, has_options_, nullptr);
+    Clock::duration taken;
+    const Status status = RunAndNote(*bound_, *host, signature_, has_options_, nullptr, &taken);
     host->stats().inline_runs.fetch_add(1, std::memory_order_relaxed);
-    state.NoteInline(Clock::now() - started);
+    state.NoteInline(taken);
     ThrowIfError(env, status);
     return env.Undefined();
   }

@@ -178,6 +178,10 @@ void Release(const Napi::CallbackInfo& info) {
   ReleaseBuffer(info[0].As<Napi::ArrayBuffer>());
 }
 
+Napi::Value GetExchange(const Napi::CallbackInfo& info) {
+  return AddonState::Of(info.Env()).exchange.Describe(info.Env());
+}
+
 void SetErrorConstructor(const Napi::CallbackInfo& info) {
   if (!info[0].IsFunction()) ThrowInvalidArgument(info.Env(), "a constructor");
   AddonState::Of(info.Env()).error_constructor = Napi::Persistent(info[0].As<Napi::Function>());
@@ -210,6 +214,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));
   exports.Set("owns", Napi::Function::New(env, Owns));
+  exports.Set("exchange", Napi::Function::New(env, GetExchange));
   exports.Set("describeEngine", Napi::Function::New(env, DescribeEngine));
   exports.Set("toHost", Napi::Function::New(env, ToHost));
   exports.Set("releaseEngineTensor", Napi::Function::New(env, ReleaseTensor));

@@ -138,13 +138,20 @@ Napi::Object SessionWrap::Attach(Napi::Env env, uint32_t number) {
   return New(env, std::move(host));
 }
 
-SessionWrap::SessionWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+SessionWrap::SessionWrap(const Napi::CallbackInfo& info)
+    : ObjectWrap(info),
+      open_sessions_(AddonState::Of(info.Env()).exchange.sessions()),
+      number_(open_sessions_->Add(this)) {
   if (!info[0].IsExternal()) ThrowInvalidArgument(info.Env(), "a session made by a load");
   host_ = std::move(*info[0].As<Napi::External<std::shared_ptr<ModelHost>>>().Data());
-  info.This().As<Napi::Object>().Set("info", WriteModelInfo(info.Env(), host_->info()));
+  Napi::Object self = info.This().As<Napi::Object>();
+  self.Set("info", WriteModelInfo(info.Env(), host_->info()));
+  self.Set("number", number_);
 }
 
 SessionWrap::~SessionWrap() {
+  open_sessions_->Remove(number_);
+  bound_calls_.Clear();
   Unshare();
   // A lane may drop the last share of a job.
   for (const auto& [number, job] : jobs_) job->call.lent.Reset();
@@ -179,32 +186,40 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
     return WriteOutputs(env, outputs.value(), request, stats);
   }
 
-  struct Exchange {
+  const RunSettings settings = ReadSettings(info);
+  // A run that was stopped may still write when its caller, and with it a buffer, has gone.
+  RunRequest request = ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned,
+                                   FeedMemory::kOwned, &stats);
+  if (has_options) request.options = ReadRunOptions(info, OptionsAt::kRun);
+  Napi::ObjectReference lent;
+  if (settings.borrow) lent = Napi::Persistent(info[2].As<Napi::Object>());
+  return RunOnLane(env, std::move(request), settings, std::move(lent));
+}
+
+Napi::Value SessionWrap::RunOnLane(Napi::Env env, RunRequest request, const RunSettings& settings,
+                                   Napi::ObjectReference lent) {
+  struct Exchanged {
     RunRequest request;
     Outputs outputs;
   };
-  const RunSettings settings = ReadSettings(info);
-  auto exchange = std::make_shared<Exchange>();
-  // A run that was stopped may still write when its caller, and with it a buffer, has gone.
-  exchange->request = ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned,
-                                  FeedMemory::kOwned, &stats);
-  if (has_options) exchange->request.options = ReadRunOptions(info, OptionsAt::kRun);
-  ModelHost* const runner = host.get();
+  auto exchanged = std::make_shared<Exchanged>();
+  exchanged->request = std::move(request);
+  ModelHost* const runner = OpenHost(env).get();
   Call call;
-  if (settings.borrow) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
+  call.lent = std::move(lent);
   call.ticket = settings.ticket;
   call.priority = settings.priority;
-  call.work = [exchange, runner](CancelToken* cancel) -> Status {
-    exchange->request.cancel = cancel;
-    auto outputs = runner->Run(exchange->request);
+  call.work = [exchanged, runner](CancelToken* cancel) -> Status {
+    exchanged->request.cancel = cancel;
+    auto outputs = runner->Run(exchanged->request);
     // Feeds go here, not on the event loop.
-    exchange->request.feeds.clear();
+    exchanged->request.feeds.clear();
     if (!outputs.ok()) return outputs.status();
-    exchange->outputs = std::move(outputs.value());
+    exchanged->outputs = std::move(outputs.value());
     return {};
   };
-  call.result = [exchange, runner](Napi::Env settle_env) {
-    return WriteOutputs(settle_env, exchange->outputs, exchange->request, runner->stats());
+  call.result = [exchanged, runner](Napi::Env settle_env) {
+    return WriteOutputs(settle_env, exchanged->outputs, exchanged->request, runner->stats());
   };
   return Submit(env, std::move(call));
 }
@@ -250,6 +265,87 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
                       runner->stats());
   };
   return Submit(env, std::move(call));
+}
+
+Napi::Value SessionWrap::RunExchanged(const Napi::CallbackInfo& info, Exchange& exchange) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<ModelHost>& host = OpenHost(env);
+  ModelHost::Stats& stats = host->stats();
+  AddonState& state = AddonState::Of(env);
+  if (host->RunsInline(exchange.block().signature()) && state.MayRunInline()) {
+    stats.inline_runs.fetch_add(1, std::memory_order_relaxed);
+    return RunInPlace(env, exchange, &state);
+  }
+  RunSettings settings;
+  settings.ticket = info[0].As<Napi::Number>().Uint32Value();
+  settings.priority = info[1].As<Napi::Number>().Int32Value();
+  RunRequest request;
+  const auto feed_bytes = exchange.block().Take(&request);
+  ThrowIfError(env, feed_bytes.status());
+  stats.feeds.copied.fetch_add(feed_bytes.value(), std::memory_order_relaxed);
+  request.copied_bytes = &stats.feeds.copied;
+  return RunOnLane(env, std::move(request), settings, {});
+}
+
+Napi::Value SessionWrap::RunExchangedSync(const Napi::CallbackInfo& info, Exchange& exchange) {
+  OpenHost(info.Env());
+  return RunInPlace(info.Env(), exchange, nullptr);
+}
+
+// `state` is told how long it took, where it is not null.
+Napi::Value SessionWrap::RunInPlace(Napi::Env env, Exchange& exchange, AddonState* state) {
+  ExchangeBlock& block = exchange.block();
+  ModelHost& host = *host_;
+  ModelHost::Stats& stats = host.stats();
+  BoundCalls::Call* const call = bound_calls_.Find(block.key());
+  if (call != nullptr && call->run != nullptr) {
+    const auto started = Clock::now();
+    const Status status = call->run->Run(nullptr);
+    const auto taken = Clock::now() - started;
+    if (status.code() != StatusCode::kShape) {
+      host.NoteRun(call->signature, static_cast<uint64_t>(taken / std::chrono::nanoseconds(1)),
+                   status);
+      if (state != nullptr) state->NoteInline(taken);
+      stats.feeds.copied.fetch_add(call->feed_bytes, std::memory_order_relaxed);
+      ThrowIfError(env, status);
+      stats.outputs.copied.fetch_add(*block.Write(call->outputs), std::memory_order_relaxed);
+      return {};
+    }
+    // An output has another shape than it used to have.
+    call->run = nullptr;
+  }
+  RunRequest& request = exchange.request();
+  const auto feed_bytes = block.Read(&request);
+  ThrowIfError(env, feed_bytes.status());
+  stats.feeds.copied.fetch_add(feed_bytes.value(), std::memory_order_relaxed);
+  request.copied_bytes = &stats.feeds.copied;
+  uint64_t nanoseconds = 0;
+  const auto outputs = host.Run(request, &nanoseconds);
+  if (state != nullptr) state->NoteInline(std::chrono::nanoseconds(nanoseconds));
+  ThrowIfError(env, outputs.status());
+  const auto output_bytes = block.Write(outputs.value());
+  if (!output_bytes) return WriteOutputs(env, outputs.value(), request, stats);
+  stats.outputs.copied.fetch_add(*output_bytes, std::memory_order_relaxed);
+  if (call == nullptr && bound_calls_.ComesAgain(block.key())) BindExchanged(exchange);
+  return {};
+}
+
+void SessionWrap::BindExchanged(Exchange& exchange) {
+  // Where it cannot be bound, it is known not to be, and goes on as it did.
+  BoundCalls::Call* const call = bound_calls_.Add(exchange.block().key());
+  RunRequest& request = exchange.request();
+  std::vector<Shape> shapes;
+  if (!host_->session().ExpectShapes(request, &shapes)) return;
+  auto outputs =
+      exchange.block().Settle(host_->info().signatures[request.signature], shapes, &request);
+  if (!outputs) return;
+  request.copied_bytes = nullptr;
+  auto bound = host_->session().Bind(request);
+  if (!bound.ok()) return;
+  call->run = std::move(bound.value());
+  call->signature = request.signature;
+  call->outputs = std::move(*outputs);
+  for (const ::tenon::Value& feed : request.feeds) call->feed_bytes += feed.tensor.byte_length;
 }
 
 Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
@@ -398,6 +494,7 @@ void SessionWrap::Unshare() {
 Napi::Value SessionWrap::Close(const Napi::CallbackInfo& info) {
   OpenHost(info.Env());
   Unshare();
+  bound_calls_.Clear();
   closing_ = std::make_unique<PendingPromise>(info.Env());
   const Napi::Promise promise = closing_->promise();
   Ref();

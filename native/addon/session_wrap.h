@@ -7,7 +7,10 @@
 #include <memory>
 #include <unordered_map>
 
+#include "addon/exchange.h"
+#include "addon/request.h"
 #include "addon/state.h"
+#include "runtime/bound_calls.h"
 #include "runtime/model_host.h"
 
 namespace tenon::addon {
@@ -27,6 +30,11 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
 
   // Throws ERR_TENON_MODEL_CLOSED once Close was called.
   const std::shared_ptr<ModelHost>& OpenHost(Napi::Env env) const;
+
+  // Run and RunSync of the request in the exchange's block. Undefined where the outputs
+  // are in the block, too.
+  Napi::Value RunExchanged(const Napi::CallbackInfo& info, Exchange& exchange);
+  Napi::Value RunExchangedSync(const Napi::CallbackInfo& info, Exchange& exchange);
 
   // A call that a lane is to make.
   struct Call {
@@ -61,6 +69,13 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value EndProfiling(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
+  Napi::Value RunInPlace(Napi::Env env, Exchange& exchange, AddonState* state);
+  Napi::Value RunOnLane(Napi::Env env, RunRequest request, const RunSettings& settings,
+                        Napi::ObjectReference lent);
+  // Binds a request that was read from the block and has run, so that the next one of
+  // the key is a bound run.
+  void BindExchanged(Exchange& exchange);
+
   // Any thread: has the job's promise settled on the environment's.
   void Settle(const std::shared_ptr<Job>& job);
   void Stop(const std::shared_ptr<Job>& job);
@@ -75,6 +90,10 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   std::unordered_map<uint32_t, uint64_t> tickets_;
   uint64_t submitted_ = 0;
   uint32_t share_ = 0;
+  // By which requests in the block name this, and who knows that.
+  const std::shared_ptr<Exchange::Sessions> open_sessions_;
+  const uint32_t number_;
+  BoundCalls bound_calls_;
   // Set by Close: resolved once no run is under way and this share is gone.
   std::unique_ptr<PendingPromise> closing_;
 };

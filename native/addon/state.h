@@ -11,6 +11,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "addon/exchange.h"
 #include "core/status.h"
 #include "runtime/completion_queue.h"
 #include "runtime/executor.h"
@@ -60,6 +61,8 @@ class AddonState {
   Napi::FunctionReference error_constructor;
   Napi::FunctionReference session_constructor;
   Napi::FunctionReference binding_constructor;
+
+  Exchange exchange;
 
   // Counts a promise as pending, which keeps the process alive until it settles.
   void Await();

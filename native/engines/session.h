@@ -9,6 +9,7 @@
 
 #include "core/cancel.h"
 #include "core/model_info.h"
+#include "core/shape.h"
 #include "core/status.h"
 #include "core/value.h"
 
@@ -92,6 +93,15 @@ class Session {
   // is complete then; again, gives the same. kUnsupported where there is none.
   virtual Result<std::string> EndProfiling() {
     return Status(StatusCode::kUnsupported, "expected a model loaded with profiling");
+  }
+
+  // The shapes that the outputs of `request`, which has run, will have, where they are known before
+  // a run: a call of it may then be bound to tensors of these shapes, and where it fails with
+  // kShape all the same, it may be made again. False where they are not known.
+  virtual bool ExpectShapes(const RunRequest& request, std::vector<Shape>* shapes) const {
+    (void)request;
+    (void)shapes;
+    return false;
   }
 
  protected:

@@ -55,8 +55,9 @@ class ModelHost {
   // no longer by it than by the hand-off.
   bool RunsInline(size_t signature) const;
 
-  // Runs on the calling thread, and learns how long that takes.
-  Result<std::vector<Value>> Run(const RunRequest& request);
+  // Runs on the calling thread, and learns how long that takes; `nanoseconds`, which
+  // may be null, is told.
+  Result<std::vector<Value>> Run(const RunRequest& request, uint64_t* nanoseconds = nullptr);
 
   // The buffers that batches are gathered in.
   const std::shared_ptr<BufferPool>& buffers() const { return buffers_; }

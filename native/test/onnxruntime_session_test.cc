@@ -393,6 +393,8 @@ TEST("onnxruntime: a shape that the model declares wrongly is not believed") {
     CHECK_EQ(RunShown(*other, {Floats({1, 2})}), "float32[2] 1 2");
     CHECK_EQ(RunShown(*other, {Floats({3, 4})}), "float32[2] 3 4");
     CHECK_EQ(RunShown(*other, {Floats({1, -1})}), "float32[1] 1");
+    std::vector<Shape> shapes;
+    CHECK(!other->ExpectShapes(Request({Floats({1, 2})}), &shapes));
   }
 }
 
@@ -416,6 +418,16 @@ TEST("onnxruntime: outputs of believed shapes are their holder's alone") {
   std::memset(first[0].tensor.data, 0x7f, first[0].tensor.byte_length);
   CHECK_EQ(Show(first[1]), "float32[2] 1 2");
   CHECK_EQ(Show(second[0]), "float32[2] 3 4");
+}
+
+TEST("onnxruntime: shapes are expected once a run has borne them out") {
+  const auto session = LoadModel(ReluModel());
+  std::vector<Shape> shapes;
+  const RunRequest request = Request({Floats({1, 2})}, {0, 0});
+  CHECK(!session->ExpectShapes(request, &shapes));
+  RunModel(*session, {Floats({1, 2, 3})});
+  CHECK(session->ExpectShapes(request, &shapes));
+  CHECK((shapes == std::vector<Shape>{{2}, {2}}));
 }
 
 }  // namespace tenon::onnxruntime

@@ -84,7 +84,7 @@ function outputOf(outputs: NativeBatchOutputs, member: number, output = 0): Nati
 }
 
 function numbers(outputs: NativeBatchOutputs, member: number): number[] {
-  return [...new Float32Array(outputOf(outputs, member)[2])];
+  return [...new Float32Array(outputOf(outputs, member)[2] as ArrayBuffer)];
 }
 
 describe.each([
@@ -128,7 +128,7 @@ describe.each([
     const outputs = await runBatch(session, members, layoutOf([sum + 17]), { outputs: wanted });
     for (const [m, member] of members.entries()) {
       const alone = await model.run(member[2] as Float32Array);
-      expect(new Float32Array(outputOf(outputs, m)[2])).toEqual(alone[output]?.data);
+      expect(new Float32Array(outputOf(outputs, m)[2] as ArrayBuffer)).toEqual(alone[output]?.data);
     }
   });
 
@@ -203,7 +203,9 @@ describe('runBatch', () => {
       [tensor('int64', [1, 3], data), tensor('int64', [1, 3], BigInt64Array.of(4n, 5n, 6n))],
       layoutOf([2, 3]),
     );
-    expect([0, 1].map((m) => [...new BigInt64Array(outputOf(outputs, m)[2])])).toEqual([
+    expect(
+      [0, 1].map((m) => [...new BigInt64Array(outputOf(outputs, m)[2] as ArrayBuffer)]),
+    ).toEqual([
       [1n, 2n, 3n],
       [4n, 5n, 6n],
     ]);
@@ -243,7 +245,7 @@ describe('runBatch', () => {
       const alone = (await model.run(feeds))[outputNames[upper] as string] as Tensor<'string'>;
       const [, shape, buffer, offsets] = outputOf(outputs, m);
       const decoded = Array.from({ length: text.length }, (_value, i) =>
-        Buffer.from(buffer).toString('utf8', offsets?.[i], offsets?.[i + 1]),
+        Buffer.from(buffer as ArrayBuffer).toString('utf8', offsets?.[i], offsets?.[i + 1]),
       );
       expect([shape, decoded]).toEqual([[text.length], alone.data]);
     }
@@ -298,7 +300,7 @@ describe('runBatch', () => {
       const alone = Object.values(await model.run(feeds)) as Tensor<'float32'>[];
       for (const [i, { shape, data }] of alone.entries()) {
         const [, batchShape, buffer] = outputOf(outputs, m, i);
-        expect([batchShape, new Float32Array(buffer)]).toEqual([shape, data]);
+        expect([batchShape, new Float32Array(buffer as ArrayBuffer)]).toEqual([shape, data]);
       }
     }
   });

@@ -894,10 +894,12 @@ describe('stats', () => {
     expect(model.stats().runs).toBe(0);
   });
 
+  const large = () => new Float32Array(10_000);
   it.each([
-    ['Tensor.alloc', () => allocated([1, 2, 3], [3]), false, [0, 12]],
-    ['the caller’s array', () => new Tensor('float32', Float32Array.of(1, 2, 3)), false, [12, 0]],
-    ['a borrowed array', () => new Tensor('float32', Float32Array.of(1, 2, 3)), true, [0, 12]],
+    ['a large Tensor.alloc', () => Tensor.alloc('float32', [10_000]), false, [0, 40_000]],
+    ['a small Tensor.alloc', () => allocated([1, 2, 3], [3]), false, [12, 0]],
+    ['the caller’s array', () => new Tensor('float32', large()), false, [40_000, 0]],
+    ['a borrowed array', () => new Tensor('float32', large()), true, [0, 40_000]],
   ] as const)('tell whether bytes of %s were copied', async (_title, make, borrow, expected) => {
     await using model = await load(modelPath('same.onnx'), onLanes);
     await model.run({ x: make() }, { borrow, outputs: ['twice'] });

@@ -456,7 +456,7 @@ describe('a request in parts', () => {
       [part([1, 2]), text(['x', 'yz'])],
       [part([3]), text(['', 'w'])],
     ]) as [RunTensorOut, RunTensorOut];
-    expect([joined[1], [...new Float32Array(joined[2])]]).toEqual([
+    expect([joined[1], [...new Float32Array(joined[2] as ArrayBuffer)]]).toEqual([
       [3, 1],
       [1, 2, 3],
     ]);

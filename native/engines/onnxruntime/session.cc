@@ -216,6 +216,16 @@ Result<std::unique_ptr<BoundRun>> OnnxSession::Bind(const RunRequest& request) {
   });
 }
 
+bool OnnxSession::ExpectShapes(const RunRequest& request, std::vector<Shape>* shapes) const {
+  if (expected_ == nullptr) return false;
+  shapes->resize(request.outputs.size());
+  for (size_t i = 0; i < request.outputs.size(); ++i) {
+    const ExpectedShape& expected = expected_[request.outputs[i]];
+    if (!expected.believed() || !expected.Find(request, &(*shapes)[i])) return false;
+  }
+  return true;
+}
+
 std::optional<size_t> OnnxSession::FeedHandedBack(const RunRequest& request, size_t output) const {
   if (same_as_input_.empty() || !same_as_input_[output]) return std::nullopt;
   for (size_t i = 0; i < request.inputs.size(); ++i) {

@@ -39,6 +39,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   Result<std::vector<Value>> Run(const RunRequest& request) override;
   Result<std::unique_ptr<BoundRun>> Bind(const RunRequest& request) override;
   Result<std::string> EndProfiling() override;
+  bool ExpectShapes(const RunRequest& request, std::vector<Shape>* shapes) const override;
 
   // What a bound run needs of its session.
   const Library& library() const { return *library_; }

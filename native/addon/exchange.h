@@ -1,0 +1,62 @@
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engines/session.h"
+#include "runtime/exchange_block.h"
+
+namespace tenon::addon {
+
+class SessionWrap;
+
+// The NativeExchange of lib/native/types.ts: an environment's ExchangeBlock, and the
+// calls that read it.
+class Exchange {
+ public:
+  Exchange() = default;
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // What JavaScript gets; makes the block at the first call.
+  Napi::Value Describe(Napi::Env env);
+
+  // There are requests only once there is a block.
+  ExchangeBlock& block() { return *block_; }
+  // What a request is read into that ends before its call does: kept, so that what it
+  // has allocated is there for the next.
+  RunRequest& request() { return request_; }
+
+  // The sessions of the environment, by the numbers by which requests name them. Shared
+  // with them: who ends first at the environment's end is not said.
+  class Sessions {
+   public:
+    uint32_t Add(SessionWrap* session);
+    void Remove(uint32_t number) { sessions_[number] = nullptr; }
+    // Null where there is none of that number.
+    SessionWrap* Find(int32_t number) const {
+      const auto index = static_cast<size_t>(number);
+      return index < sessions_.size() ? sessions_[index] : nullptr;
+    }
+
+   private:
+    std::vector<SessionWrap*> sessions_;
+  };
+  const std::shared_ptr<Sessions>& sessions() const { return sessions_; }
+
+ private:
+  static Napi::Value Run(const Napi::CallbackInfo& info);
+  static Napi::Value RunSync(const Napi::CallbackInfo& info);
+  static SessionWrap& Session(const Napi::CallbackInfo& info, Exchange& exchange);
+
+  // JavaScript's own memory, which this keeps: external memory is not allowed everywhere.
+  Napi::ObjectReference description_;
+  std::unique_ptr<ExchangeBlock> block_;
+  RunRequest request_;
+  const std::shared_ptr<Sessions> sessions_ = std::make_shared<Sessions>();
+};
+
+}  // namespace tenon::addon
