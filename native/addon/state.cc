@@ -15,7 +15,7 @@ constexpr size_t kBackgroundQueue = 1 << 16;
 
 // Runs on the calling thread settle without a turn of the event loop, so a
 // caller who awaits one after another would keep timers and sockets waiting.
-// After this much of it a run goes to a lane, which lets the loop turn.
+// After this much of it a run goes to a lane, and its result comes in another turn.
 constexpr std::chrono::microseconds kInlineBudget{500};
 
 // A caller that makes one run after another without letting the event loop turn
@@ -28,13 +28,20 @@ constexpr size_t kUnfinalizedMaxBytes = size_t{256} << 20;
 
 AddonState::AddonState(Napi::Env env) : env_(env) {
   ExitGuard::Watch();
-  const napi_status status =
-      napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "tenon"), 0, 1,
-                                      nullptr, nullptr, this, OnWake, &wake_);
-  if (status != napi_ok) throw Napi::Error::New(env);
+  const auto make = [&](napi_threadsafe_function_call_js call, napi_threadsafe_function* made) {
+    const napi_status status =
+        napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "tenon"), 0,
+                                        1, nullptr, nullptr, this, call, made);
+    if (status != napi_ok) throw Napi::Error::New(env);
+  };
+  // In this order: a turn of the event loop calls what is waiting in the order in which
+  // it was made, so that a turn asked for by a wake-up comes with the next.
+  make(OnTurn, &turn_);
+  make(OnWake, &wake_);
   completions_ = std::make_shared<CompletionQueue>(
       [wake = wake_] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); });
   // Only pending promises keep the process alive, see Await.
+  napi_unref_threadsafe_function(env, turn_);
   napi_unref_threadsafe_function(env, wake_);
   // Hooks run last added first: this one before the thread-safe function's own,
   // so nobody ever calls a function that is gone.
@@ -65,6 +72,7 @@ void AddonState::Await() {
 bool AddonState::MayRunInline() {
   if (inline_time_ < kInlineBudget) return true;
   inline_time_ = std::chrono::steady_clock::duration::zero();
+  must_turn_ = true;
   return false;
 }
 
@@ -82,6 +90,18 @@ bool AddonState::MayHandOut(size_t byte_length) {
 
 void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
   // Without an environment the function is being torn down, and nobody waits any more.
+  if (env == nullptr) return;
+  auto& state = *static_cast<AddonState*>(context);
+  // Node calls this again and again, up to a thousand times in one turn, while results
+  // come in: a lane may have one before its caller has returned to the loop.
+  if (std::exchange(state.must_turn_, false) &&
+      napi_call_threadsafe_function(state.turn_, nullptr, napi_tsfn_nonblocking) == napi_ok) {
+    return;
+  }
+  state.DeliverAll();
+}
+
+void AddonState::OnTurn(napi_env env, napi_value, void* context, void*) {
   if (env != nullptr) static_cast<AddonState*>(context)->DeliverAll();
 }
 

@@ -85,6 +85,7 @@ class AddonState {
 
  private:
   static void OnWake(napi_env env, napi_value, void* context, void*);
+  static void OnTurn(napi_env env, napi_value, void* context, void*);
   void DeliverAll();
   // The environment or the process ends: what waits never runs, what runs is
   // told to stop.
@@ -95,8 +96,12 @@ class AddonState {
 
   Napi::Env env_;
   napi_threadsafe_function wake_ = nullptr;
+  // Brings to this thread what is to happen in another turn of its event loop.
+  napi_threadsafe_function turn_ = nullptr;
   size_t pending_ = 0;
   std::chrono::steady_clock::duration inline_time_{0};
+  // Nothing is delivered before the event loop has turned.
+  bool must_turn_ = false;
   // Bytes handed out since the event loop turned.
   size_t handed_out_ = 0;
   bool delivering_ = false;
