@@ -86,6 +86,8 @@ const enum State {
   waiting,
   /** In a batch. */
   running,
+  /** Stopped in a batch that may read its caller's memory until it has ended. */
+  leaving,
   /** Its batch failed; waits to be run alone. */
   again,
   settled,
@@ -99,6 +101,8 @@ class Entry implements Waiting {
   batch: Batch | undefined = undefined;
   /** Milliseconds of performance.now(). */
   queuedMs = 0;
+  /** Whether `feeds` are the caller's own memory. */
+  isLent = false;
   resolve!: (outputs: RunOutputs) => void;
   reject!: (error: unknown) => void;
 
@@ -466,6 +470,7 @@ export class Batcher implements Runner {
     }
     const level = levelOf(priority, this.#options.priorityLevels);
     const entry = new Entry(queue, rows, level, caller, ticket, deadline, held, isHeld);
+    entry.isLent = borrow;
     this.#settling = entry;
     const promise = new Promise<RunOutputs>(this.#executor);
     const now = performance.now();
@@ -751,6 +756,9 @@ export class Batcher implements Runner {
 
   #end({ members, rows, startedMs, live }: Batch): void {
     this.#inFlight--;
+    for (const member of members) {
+      if (member.state === State.leaving) this.#reject(member, stoppedError());
+    }
     if (live === 0) return;
     const nowMs = performance.now();
     const { queue } = members[0] as Entry;
@@ -805,10 +813,11 @@ export class Batcher implements Runner {
 
   #stop(entry: Entry, error: unknown): void {
     const { state, batch } = entry;
-    if (state === State.settled) return;
+    if (state === State.settled || state === State.leaving) return;
     if (state === State.waiting) this.#takeOut(entry);
     this.#stopped++;
-    this.#reject(entry, error);
+    if (state === State.running && entry.isLent) entry.state = State.leaving;
+    else this.#reject(entry, error);
     if (state === State.running && batch !== undefined && --batch.live === 0) {
       this.#runner.cancel(batch.ticket);
     }

@@ -245,12 +245,8 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   auto exchange = std::make_shared<Exchange>();
   exchange->batch = ReadBatch(info, *host, settings.borrow);
   ModelHost* const runner = host.get();
-  // As in Run.
-  std::shared_ptr<Napi::ObjectReference> held;
-  if (settings.borrow) {
-    held = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[2].As<Napi::Object>()));
-  }
   Call call;
+  if (settings.borrow) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
   call.ticket = settings.ticket;
   call.priority = settings.priority;
   call.runs = exchange->batch->request().member_count;
@@ -260,7 +256,7 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
     exchange->outputs = std::move(outputs.value());
     return {};
   };
-  call.result = [exchange, runner, held](Napi::Env settle_env) {
+  call.result = [exchange, runner](Napi::Env settle_env) {
     return WriteBatch(settle_env, exchange->batch->request().member_count, exchange->outputs,
                       runner->stats());
   };

@@ -406,6 +406,26 @@ describe('stopping', () => {
     expect(batcher.stats()).toMatchObject({ inFlight: 0, retried: 0, stopped: 2 });
   });
 
+  it('of a member that lent its memory ends it with its batch, which may read it', async () => {
+    const { batcher, runner } = make();
+    const order: string[] = [];
+    const requests = [true, false].map((borrow, i) =>
+      send(batcher, i, { ticket: 100 + i, borrow }).catch(() => order.push(`lent ${borrow}`)),
+    );
+    const other = send(batcher, 7).then(() => order.push('the batch'));
+    await settle();
+    batcher.cancel(100);
+    batcher.cancel(100);
+    batcher.cancel(101);
+    await settle();
+    expect(order).toEqual(['lent false']);
+    runner.calls[0]?.succeed();
+    await Promise.all([...requests, other]);
+    expect(order).toEqual(['lent false', 'lent true', 'the batch']);
+    expect(batcher.stats().stopped).toBe(2);
+    await batcher.close();
+  });
+
   it('of what is not batched goes on to the runner', async () => {
     const { batcher, runner } = make();
     const request = Promise.resolve(
