@@ -209,7 +209,9 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
     ...described.load,
     library: engine.library,
     intraOpThreads,
-    interOpThreads: configThreads.interOp ?? threads.interOp ?? intraOpThreads,
+    // Operations of all runs wait for these threads: with fewer than lanes the rest would only wait.
+    interOpThreads:
+      configThreads.interOp ?? threads.interOp ?? Math.max(intraOpThreads, options.lanes),
     insistIntraOp: threads.given.intraOp || configThreads.intraOp !== undefined,
     insistInterOp: threads.given.interOp || configThreads.interOp !== undefined,
     sharedThreads: threads.shared,

@@ -176,6 +176,19 @@ describe.runIf(process.platform === 'linux')('thread pools of TensorFlow', () =>
     const interOp = () => threads()['tf_Compute'] ?? 0;
   `;
 
+  it.each([
+    ['lanes', 1, 3, 3],
+    ['intra-op threads', 3, 1, 3],
+  ])('have an inter-op thread for each of the %s', async (_what, intraOp, lanes, expected) => {
+    const { reported, stderr } = await runScript(`
+      ${pools}
+      const options = { threads: { intraOp: ${intraOp} }, pool: { lanes: ${lanes} } };
+      await run(await load(model('digits_cnn_tf'), options));
+      report(interOp());
+    `);
+    expect(reported, stderr).toEqual([expected]);
+  });
+
   it('are made by the first session, and shared by those that ask for nothing', async () => {
     const { reported, stderr } = await runScript(`
       ${pools}
