@@ -33,6 +33,7 @@ interface Sent {
   readonly ticket: number;
   stopped: boolean;
   settled: number;
+  readAfter: boolean;
   outputs: number[] | undefined;
   error: unknown;
 }
@@ -93,6 +94,7 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
       ticket,
       stopped: false,
       settled: 0,
+      readAfter: false,
       outputs: undefined,
       error: undefined,
     };
@@ -100,6 +102,14 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
     const borrow = chance(0.3);
     const end = (outputs: number[] | undefined, error: unknown): void => {
       state.settled++;
+      // Memory that was lent is given back when the engine has left it.
+      state.readAfter ||=
+        borrow &&
+        runner.calls.some(({ members }) =>
+          members.some((feeds) =>
+            feeds.some(([, , data]) => (data as Float32Array).buffer === values.buffer),
+          ),
+        );
       state.outputs = outputs;
       state.error = error;
     };
@@ -171,6 +181,7 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
   for (const [i, state] of sent.entries()) {
     const where = `seed ${seed}, request ${i}`;
     expect(state.settled, where).toBe(1);
+    expect(state.readAfter, where).toBe(false);
     if (state.outputs !== undefined) {
       expect(state.outputs, where).toEqual(state.expected);
       expect(state.isBad, where).toBe(false);
