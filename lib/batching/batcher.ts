@@ -523,6 +523,8 @@ export class Batcher implements Runner {
     } catch (error) {
       // Where one part fails nobody wants the others.
       for (const part of whole.parts) this.#stop(part, stoppedError());
+      // At once, but where a batch still reads memory that was lent.
+      await Promise.allSettled(running);
       throw error;
     } finally {
       this.#byTicket.delete(options.ticket);
