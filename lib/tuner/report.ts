@@ -268,7 +268,7 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8p
 pre { background: var(--wash); padding: 12px 14px; border-radius: 6px; overflow: auto; margin: 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 8px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; } th { color: var(--quiet); font-weight: 600; }
-.text { text-align: left; } td.text:last-child { white-space: normal; min-width: 150px; }
+.text { text-align: left; } td.text { white-space: normal; min-width: 130px; }
 tr.chosen td { background: var(--wash); font-weight: 600; } tr.default td.text:nth-child(2) { color: var(--default); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0; } dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--quiet); } svg .axis { font-size: 13px; fill: var(--ink); } svg .key { fill: var(--ink); }

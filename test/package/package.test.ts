@@ -120,6 +120,11 @@ describe('the packed files', () => {
         'dist/index.d.cts',
         'dist/index.d.ts',
         'dist/index.js',
+        'dist/tune.cjs',
+        'dist/tune.d.cts',
+        'dist/tune.d.ts',
+        'dist/tune.js',
+        'dist/tuner-child.js',
         'package.json',
       ]),
     );
@@ -198,6 +203,20 @@ describe('a consumer', () => {
     expect(stdout).toBe(line + line);
   });
 
+  it.each([
+    ['tune.mjs', "import { tune } from 'tenon/tune';"],
+    ['tune.cjs', "const { tune } = require('tenon/tune');"],
+  ])('tunes a model from %s', async (name, load) => {
+    const { stdout } = await runFile(
+      name,
+      `${load}
+       const space = { intraOp: [1], lanes: [1], sessions: [1], batchSize: [0], providers: ['cpu'], graph: ['all'] };
+       const options = { space, inFlight: [1], secondsPerPoint: 0.1, search: 'exhaustive' };
+       tune(${simpleModel}, options).then(({ engine, ended }) => console.log(engine, ended));`,
+    );
+    expect(stdout).toBe('onnxruntime done\n');
+  });
+
   it('has the command tenon', () => {
     const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
       version: string;
@@ -212,6 +231,8 @@ describe('a consumer', () => {
   ])('has types with module %s, moduleResolution %s, in %s', (module, moduleResolution, name) => {
     const source = `
 import { load, Tensor, TenonError, type Model } from 'tenon';
+import { tune, type TuneResult } from 'tenon/tune';
+export const found = (path: string): Promise<TuneResult> => tune(path, { for: 'latency' });
 export async function check(): Promise<number> {
   const model = await load('model.onnx');
   const feed = new Tensor('float32', new Float32Array(4), [1, 4]);

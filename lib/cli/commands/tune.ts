@@ -20,7 +20,7 @@ import {
 } from '../../tuner/index.js';
 import { print, UsageError } from '../context.js';
 import { formatJson } from '../json.js';
-import { columns, styleOf } from '../terminal.js';
+import { columns, printable, styleOf } from '../terminal.js';
 import { assignment, readFeeds, readInputsJson } from '../feeds.js';
 
 export interface TuneCommandOptions {
@@ -166,8 +166,14 @@ function failureLines({ failures }: TuneResult): string[] {
     .slice(0, 5)
     .map(
       ({ configuration, message }) =>
-        `failed: ${describeConfiguration(configuration)}: ${message.split('\n')[0] ?? ''}`,
+        `failed: ${describeConfiguration(configuration)}: ${shortened(message)}`,
     );
+}
+
+/** Engines say where in their source they are; the code and the first words will do here. */
+function shortened(message: string): string {
+  const [line = ''] = message.split('\n');
+  return printable(line.length > 160 ? `${line.slice(0, 160)}…` : line);
 }
 
 function ordinal(place: number): string {
