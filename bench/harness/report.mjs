@@ -27,6 +27,7 @@ npm run bench                         # every question, about 25 minutes on two 
 npm run bench -- tiny-sync vision     # some; npm run bench -- --list names all
 npm run bench -- --resume             # those that have no results of this machine and version yet
 npm run bench -- --compare old.json   # saved results (--json old.json) beside these
+npm run bench -- tiny-sync --profile 'C: Run'   # where the time of one contender goes (perf)
 npm run bench -- --report             # this page, from the latest results
 \`\`\``;
 
