@@ -10,6 +10,8 @@
 
 namespace tenon::addon {
 
+class SessionWrap;
+
 // The NativeBinding of lib/native/types.ts: a bound run of one session.
 class BindingWrap : public Napi::ObjectWrap<BindingWrap> {
  public:
@@ -32,11 +34,12 @@ class BindingWrap : public Napi::ObjectWrap<BindingWrap> {
 
  private:
   Napi::Value Run(const Napi::CallbackInfo& info);
-  void RunSync(const Napi::CallbackInfo& info);
+  static void RunSync(const Napi::CallbackInfo& info);
   void RefreshFeeds() const;
   void ThrowIfBusy(Napi::Env env) const;
 
   Napi::ObjectReference session_;
+  SessionWrap* session_wrap_ = nullptr;
   // Shared with a run on a lane, which may outlive this.
   std::shared_ptr<BoundRun> bound_;
   std::vector<Refresh> refreshes_;
