@@ -3,6 +3,7 @@
 import type * as ort from 'onnxruntime-common';
 
 import {
+  type AsyncRunOptions,
   type FeedValue,
   type Model,
   type OutputPlace,
@@ -19,6 +20,7 @@ import {
   checkPlace,
   feedOf,
   fill,
+  isCarried,
   mayStayOnDevice,
   outputOf,
   tensorOf,
@@ -43,7 +45,8 @@ interface Fetch {
 interface Call {
   readonly feeds: Record<string, FeedValue>;
   readonly fetches: readonly Fetch[];
-  readonly outputs: string[] | Record<string, OutputPlace>;
+  /** Undefined: all of them, to host memory. */
+  readonly outputs: Record<string, OutputPlace> | undefined;
 }
 
 /** What a session is made of beside the model. */
@@ -66,6 +69,8 @@ export class SessionHandler implements ort.InferenceSessionHandler {
   readonly #outputs: ReadonlyMap<string, ValueSpec>;
   /** Outputs that stay where the engine made them. */
   readonly #onDevice: ReadonlySet<string>;
+  /** What most calls ask for, where nothing has to be said of it: every output. */
+  readonly #everything: readonly Fetch[] | undefined;
   #isDisposed = false;
 
   /** @throws TypeError for a preferredOutputLocation that names no output. */
@@ -85,19 +90,24 @@ export class SessionHandler implements ort.InferenceSessionHandler {
     this.#onDevice = hasDevice
       ? new Set([...onDevice].filter((name) => this.#mayStay(name)))
       : new Set();
+    this.#everything =
+      this.#onDevice.size === 0 && [...this.#outputs.values()].every(isPlainOutput)
+        ? this.outputNames.map((name) => ({ name, given: null, inPlace: false }))
+        : undefined;
   }
 
+  /** @param fetches Undefined: every output. */
   async run(
     feeds: Feeds,
-    fetches: Fetches,
-    options: RunOptions = {},
+    fetches?: Fetches,
+    options?: RunOptions,
   ): Promise<ort.InferenceSession.ReturnType & Results> {
     const resolved = this.#start(options);
     const call = this.#prepare(feeds, fetches, (given) => Tensor.isOwned(given.data as never));
     try {
       const outputs =
-        options.terminate === undefined
-          ? await this.#model.run(call.feeds, { ...resolved.tenon, outputs: call.outputs } as never)
+        options?.terminate === undefined
+          ? await this.#model.run(call.feeds, optionsOf(call, resolved.tenon))
           : await this.#runUntilTerminated(call, options, resolved);
       for (const { name } of call.fetches) {
         const output = (outputs as Record<string, Tensor>)[name] as Tensor | null;
@@ -114,15 +124,15 @@ export class SessionHandler implements ort.InferenceSessionHandler {
   }
 
   /** The same on the calling thread, which does nothing else meanwhile. */
-  runSync(feeds: Feeds, fetches: Fetches, options: RunOptions = {}): Results {
+  runSync(feeds: Feeds, fetches?: Fetches, options?: RunOptions): Results {
     const resolved = this.#start(options);
     const call = this.#prepare(feeds, fetches, () => true);
-    const { onnxruntime } = resolved.tenon;
+    const onnxruntime = resolved.tenon?.onnxruntime;
     try {
-      const outputs = this.#model.runSync(call.feeds, {
-        outputs: call.outputs,
-        ...(onnxruntime === undefined ? {} : { onnxruntime }),
-      });
+      const outputs = this.#model.runSync(
+        call.feeds,
+        optionsOf(call, onnxruntime === undefined ? undefined : { onnxruntime }),
+      );
       return this.#results(call, outputs as Record<string, Tensor>);
     } catch (error) {
       throw runError(error);
@@ -152,7 +162,7 @@ export class SessionHandler implements ort.InferenceSessionHandler {
     return spec?.kind === 'tensor' && mayStayOnDevice(spec.dtype);
   }
 
-  #start(options: RunOptions): ResolvedRunOptions {
+  #start(options: RunOptions | undefined): ResolvedRunOptions {
     if (this.#isDisposed) throw disposed();
     const resolved = resolveRunOptions(options);
     if (resolved.terminate) throw terminated();
@@ -168,23 +178,30 @@ export class SessionHandler implements ort.InferenceSessionHandler {
     const end = onTerminate(options, () => terminator.abort(terminated()));
     const stop =
       signal === undefined ? terminator.signal : AbortSignal.any([signal, terminator.signal]);
-    const run = this.#model.run(feeds, { ...tenon, outputs, signal: stop });
+    const run = this.#model.run(feeds, { ...tenon, ...(outputs && { outputs }), signal: stop });
     return run.finally(end);
   }
 
   /** @throws What the stock binding says of feeds and fetches, before the engine is called. */
-  #prepare(feeds: Feeds, fetches: Fetches, mayWriteInto: (given: ort.Tensor) => boolean): Call {
+  #prepare(
+    feeds: Feeds,
+    fetches: Fetches | undefined,
+    mayWriteInto: (given: ort.Tensor) => boolean,
+  ): Call {
     const given: Record<string, FeedValue> = {};
     for (const spec of this.#inputs) {
       given[spec.name] = feedOf(feeds[spec.name], spec);
+    }
+    if (fetches === undefined && this.#everything !== undefined) {
+      return { feeds: given, fetches: this.#everything, outputs: undefined };
     }
     const list: Fetch[] = [];
     const outputs: Record<string, OutputPlace> = {};
     // In the model's order, as the stock binding gives results.
     for (const [name, spec] of this.#outputs) {
-      if (!Object.hasOwn(fetches, name)) continue;
+      if (fetches !== undefined && !Object.hasOwn(fetches, name)) continue;
       const held = carriedSpec(spec);
-      const place = fetches[name] ?? null;
+      const place = fetches?.[name] ?? null;
       const target = place === null ? undefined : placeOf(place, held);
       const inPlace =
         place !== null && spec.kind === 'tensor' && held.dtype !== 'string' && mayWriteInto(place);
@@ -217,6 +234,18 @@ export class SessionHandler implements ort.InferenceSessionHandler {
     }
     return results;
   }
+}
+
+/** Undefined where nothing is said, which costs a run least. */
+function optionsOf(
+  { outputs }: Call,
+  tenon: AsyncRunOptions<ValuesModel> | undefined,
+): AsyncRunOptions<ValuesModel> | undefined {
+  return outputs === undefined ? tenon : { ...tenon, outputs };
+}
+
+function isPlainOutput(spec: ValueSpec): boolean {
+  return spec.kind === 'tensor' && isCarried(spec.dtype);
 }
 
 /** A given tensor as the place of an output: in host memory, of the output's type and shape. */

@@ -42,20 +42,22 @@ export function logVerbosityOf(verbosity: unknown, subject: string): number | un
 }
 
 export interface ResolvedRunOptions {
-  readonly tenon: AsyncRunOptions;
+  /** Undefined where nothing is asked for. */
+  readonly tenon: AsyncRunOptions | undefined;
   /** The run does not start. */
   readonly terminate: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
 const none: ResolvedRunOptions = Object.freeze({
-  tenon: Object.freeze({}),
+  tenon: undefined,
   terminate: false,
   signal: undefined,
 });
 
 /** @throws TypeError, RangeError naming the option. */
-export function resolveRunOptions(options: RunOptions): ResolvedRunOptions {
+export function resolveRunOptions(options: RunOptions | undefined): ResolvedRunOptions {
+  if (options === undefined) return none;
   const { logSeverityLevel, logVerbosityLevel, terminate, tag, extra } = options;
   const { signal, timeoutMs, priority } = options;
   const logLevel = logLevelOf(logSeverityLevel, 'runOptions');

@@ -10,8 +10,9 @@ import type { SessionOptions } from './session-options.js';
 
 /** The arguments of a run, told apart. */
 interface RunArguments {
-  readonly fetches: Record<string, ort.Tensor | null>;
-  readonly options: RunOptions;
+  /** Undefined: every output. */
+  readonly fetches: Record<string, ort.Tensor | null> | undefined;
+  readonly options: RunOptions | undefined;
 }
 
 /** What `InferenceSession` is. */
@@ -101,7 +102,7 @@ export function makeSessionClass({ Tensor }: Common, backend: Backend): SessionC
           "'feeds' must be an object that use input names as keys and OnnxValue as corresponding values.",
         );
       }
-      let fetches = fetchesOf(arg1, this.outputNames, isTensor);
+      const fetches = fetchesOf(arg1, this.outputNames, isTensor);
       const given = fetches === undefined ? arg1 : arg2;
       if (given !== undefined && (typeof given !== 'object' || given === null)) {
         throw typeError("'options' must be an object.");
@@ -111,8 +112,7 @@ export function makeSessionClass({ Tensor }: Common, backend: Backend): SessionC
           throw failure(`input '${name}' is missing in 'feeds'.`, 'ERR_TENON_MISSING_FEED');
         }
       }
-      fetches ??= Object.fromEntries(this.outputNames.map((name) => [name, null]));
-      return { fetches, options: given ?? {} };
+      return { fetches, options: given };
     }
   }
   return InferenceSession;
