@@ -1,3 +1,7 @@
+#if defined(__linux__)
+#include <pthread.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -129,6 +133,30 @@ TEST("executor: a removed task never runs and is destroyed") {
   }
   CHECK(!ran);
 }
+
+#if defined(__GLIBC__)
+TEST("executor: a lane whose thread does not start is an error, and the next may start") {
+  Executor executor(1, 4);
+  pthread_attr_t usual;
+  pthread_attr_t huge;
+  CHECK_EQ(pthread_getattr_default_np(&usual), 0);
+  CHECK_EQ(pthread_getattr_default_np(&huge), 0);
+  // No address space has room for such a stack.
+  CHECK_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 52), 0);
+  CHECK_EQ(pthread_setattr_default_np(&huge), 0);
+  auto held = std::make_shared<int>(0);
+  const auto refused = executor.Submit([held] {});
+  CHECK_EQ(pthread_setattr_default_np(&usual), 0);
+  CHECK(refused.status().code() == StatusCode::kOutOfMemory);
+  CHECK(refused.status().message().find("thread") != std::string::npos);
+  CHECK_EQ(held.use_count(), 1);
+  CHECK_EQ(executor.load().waiting, size_t{0});
+  Gate gate;
+  CHECK_OK(executor.Submit([&] { gate.Pass(); }));
+  gate.AwaitHeld();
+  gate.Open();
+}
+#endif
 
 TEST("executor: lanes run side by side") {
   Gate gate;

@@ -962,6 +962,19 @@ describe.each(short)('borrowed feeds of %s', (_engine, file, input, output, fed,
   });
 });
 
+describe('a run whose signal is aborted already', () => {
+  it.each(['slow.onnx', 'tf_slow'])(
+    'of %s rejects with the reason, and never begins',
+    async (f) => {
+      await using model = await load(modelPath(f), oneLane);
+      const reason = new Error('the caller has gone before');
+      const run = model.run({ n: 1n }, { signal: AbortSignal.abort(reason) });
+      await expect(run).rejects.toBe(reason);
+      expect(model.stats()).toMatchObject({ runs: 0, cancelledRuns: 0, queuedRuns: 0 });
+    },
+  );
+});
+
 describe('borrow', () => {
   it('keeps a stopped run’s promise until the engine has left the memory', async () => {
     // TensorFlow cannot be stopped in mid-run.
