@@ -663,8 +663,8 @@ export class Batcher implements Runner {
     try {
       started = this.#runner.run(
         { signature, inputs, feeds, outputs, targets: undefined },
-        // As for a batch: nobody else writes to what was held.
-        { ticket, priority, borrow: true, deadline, caller },
+        // What was held is small or Tenon's own: without `borrow` it goes the shortest way.
+        { ticket, priority, borrow: entry.isLent, deadline, caller },
       );
     } catch (error) {
       this.#end(batch);
