@@ -47,6 +47,13 @@ export {
   type SharedModel,
   type TimeSummary,
 } from './model/model.js';
+export {
+  createPool,
+  type CreatePoolOptions,
+  type LaneStats,
+  Pool,
+  type PoolStats,
+} from './model/pool.js';
 export type { OutputPlace } from './model/request.js';
 export type { ModelSource } from './model/source.js';
 export type {

@@ -18,9 +18,11 @@ import {
   type TensorFlowLoadOptions,
 } from '../engines/options-tensorflow.js';
 import { nativeAddon } from '../native/load.js';
-import { invalidArgument } from '../errors.js';
-import type { EngineName, NativeProvider } from '../native/types.js';
+import { invalidArgument, TenonError } from '../errors.js';
+import type { EngineName, NativePool, NativeProvider } from '../native/types.js';
 import * as check from '../options.js';
+import { maxSpinMicros } from './limits.js';
+import { type Pool, sharedLanes } from './pool.js';
 import type { SessionReplacement } from '../pool/session-pool.js';
 import type { FeedValue } from './types.js';
 
@@ -30,6 +32,21 @@ export interface PoolOptions {
    * sessions.
    */
   lanes?: number;
+  /**
+   * Lanes that the model shares with others, from `createPool`, instead of lanes of its own; all its
+   * sessions run on them.
+   */
+  shared?: Pool;
+  /**
+   * Share of the lanes' time among the models of a shared pool that have work, as measured: of two
+   * with weights 3 and 1 the first gets three quarters. From 1 to 10000. Default: 1.
+   */
+  weight?: number;
+  /**
+   * Microseconds that a lane without work looks for some before it sleeps. At most one lane does,
+   * and only after a run, so an idle model costs no CPU. Default: 0.
+   */
+  spinMicros?: number;
   /** Runs that may wait for a lane of a session; one more is ERR_TENON_QUEUE_FULL. Default: 16384. */
   maxQueue?: number;
   /**
@@ -143,6 +160,9 @@ export interface ResolvedLoadOptions {
   providers: NativeProvider[];
   allowProviderFallback: boolean;
   lanes: number;
+  sharedPool: NativePool | undefined;
+  weight: number;
+  spinMicros: number;
   maxQueue: number;
   sessions: number;
   warmup: Readonly<Record<string, FeedValue>> | number;
@@ -163,6 +183,7 @@ const defaultMaxLanes = 8;
 const defaultMaxQueue = 16384;
 const defaultMaxFailures = 5;
 const maxSessions = 64;
+const maxWeight = 10_000;
 const maxWarmupRuns = 1000;
 
 /** @throws ERR_TENON_INVALID_ARGUMENT naming the option. */
@@ -193,12 +214,25 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
   const pool = check.checkOptions(given['pool'], 'pool', [
     'lanes',
     'maxQueue',
+    'shared',
+    'weight',
+    'spinMicros',
     'sessions',
     'warmup',
     'maxFailures',
     'onSessionReplaced',
   ]);
   const sessions = check.integer(pool['sessions'], 'pool.sessions', 1, 1, maxSessions);
+  const sharedPool = sharedLanes(pool['shared']);
+  for (const name of sharedPool === undefined ? ['weight'] : ['lanes', 'spinMicros']) {
+    if (pool[name] === undefined) continue;
+    throw new TenonError(
+      'ERR_TENON_INVALID_ARGUMENT',
+      sharedPool === undefined
+        ? `expected no pool.${name} without pool.shared: lanes of the model's own are not divided`
+        : `expected no pool.${name} beside pool.shared, received both: a shared pool has its own`,
+    );
+  }
   const quota = nativeAddon().cpuQuota();
   const onlyFor: ResolvedLoadOptions['onlyFor'] = [];
   const notes: [key: unknown, engine: EngineName, option: string][] = [
@@ -247,6 +281,9 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
       1,
       maxThreads,
     ),
+    sharedPool,
+    weight: check.integer(pool['weight'], 'pool.weight', 1, 1, maxWeight),
+    spinMicros: check.integer(pool['spinMicros'], 'pool.spinMicros', 0, 0, maxSpinMicros),
     maxQueue: check.integer(pool['maxQueue'], 'pool.maxQueue', defaultMaxQueue, 0),
     sessions,
     warmup: resolveWarmup(pool['warmup']),

@@ -148,8 +148,7 @@ async function loadOnnx<T extends ModelTypes<T>>(
         : [['session.intra_op_thread_affinities', threads.affinity] as [string, string]]),
       ...onnxruntime.configEntries,
     ],
-    lanes: options.lanes,
-    maxQueue: options.maxQueue,
+    ...nativePool(options),
     allowInline: options.allowInline,
   };
   const load = (cancel: NativeCancel): Promise<NativeSession> => {
@@ -217,14 +216,26 @@ async function loadTensorFlow<T extends ModelTypes<T>>(
     sharedThreads: threads.shared,
     opLibraries: tensorflow.opLibraries,
     configProto: tensorflow.config,
-    lanes: options.lanes,
-    maxQueue: options.maxQueue,
+    ...nativePool(options),
     allowInline: options.allowInline,
   };
   const load = (cancel: NativeCancel): Promise<NativeSession> =>
     nativeAddon().loadTensorFlow(nativeOptions, cancel);
   const sessions = await openSessions('tensorflow', load, options, signal);
   return finish<T>('tensorflow', sessions, options, described.methodNames);
+}
+
+function nativePool({
+  lanes,
+  maxQueue,
+  spinMicros,
+  sharedPool: pool,
+  weight,
+}: ResolvedLoadOptions): Pick<
+  NativeOnnxLoad,
+  'lanes' | 'maxQueue' | 'spinMicros' | 'pool' | 'weight'
+> {
+  return { lanes, maxQueue, spinMicros, pool, weight };
 }
 
 interface DescribedGraph {

@@ -30,6 +30,7 @@ import {
 } from './request.js';
 import type { Sessions } from './sessions.js';
 import type { Signature, ValueSpec } from './spec.js';
+import type { LaneStats } from './pool.js';
 import type { ModelTypes, UntypedModel, Value } from './types.js';
 
 /** The signature `run` takes by itself: "serving_default" where the model has it. */
@@ -149,6 +150,11 @@ export interface ModelStats {
   /** Bytes of outputs likewise; those written into a given tensor count as neither. */
   readonly outputBytesCopied: number;
   readonly outputBytesPassed: number;
+  /**
+   * The lanes that have started: of a shared pool with all that they did for its models. Their runs
+   * are those made on a lane, a batch being one.
+   */
+  readonly lanes: readonly LaneStats[];
   /** Calls of the engine for several runs at once. */
   readonly batches: number;
   /** Runs that were made in them; `runs` and the like count them one by one. */

@@ -158,6 +158,8 @@ export function mergeStats(all: readonly NativeStats[]): NativeStats {
     feedBytesPassed: sum((stats) => stats.feedBytesPassed),
     outputBytesCopied: sum((stats) => stats.outputBytesCopied),
     outputBytesPassed: sum((stats) => stats.outputBytesPassed),
+    // Sessions that share a pool have the same lanes.
+    lanes: [...new Map(all.flatMap(({ lanes }) => lanes).map((lane) => [lane.id, lane])).values()],
     batches: sum((stats) => stats.batches),
     batchedRuns: sum((stats) => stats.batchedRuns),
     batchRows: sum((stats) => stats.batchRows),

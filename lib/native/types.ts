@@ -107,6 +107,23 @@ export interface NativeHistogram {
   max: number;
 }
 
+export interface NativeLane {
+  /** Unlike that of any other lane of the process. */
+  id: number;
+  runs: number;
+  busyMicros: number;
+  isBusy: boolean;
+}
+
+declare const poolBrand: unique symbol;
+/** A holder of lanes that several models share; they end with their last model and holder. */
+export interface NativePool {
+  readonly [poolBrand]: true;
+  stats(): { sessions: number; queuedRuns: number; busyLanes: number; lanes: NativeLane[] };
+  /** Lets go of the lanes. Throws ERR_TENON_POOL_CLOSED, as everything else afterwards. */
+  close(): Promise<void>;
+}
+
 export interface NativeStats {
   runs: number;
   inlineRuns: number;
@@ -120,6 +137,8 @@ export interface NativeStats {
   feedBytesPassed: number;
   outputBytesCopied: number;
   outputBytesPassed: number;
+  /** Of the pool, those that have started. */
+  lanes: NativeLane[];
   batches: number;
   batchedRuns: number;
   batchRows: number;
@@ -236,6 +255,10 @@ export interface NativeOnnxLoad {
   activeLoraAdapters: string[];
   lanes: number;
   maxQueue: number;
+  spinMicros: number;
+  /** Whose lanes the model runs on; undefined: its own. */
+  pool: NativePool | undefined;
+  weight: number;
   /** Runs that are short enough may happen on the calling thread. */
   allowInline: boolean;
 }
@@ -266,6 +289,10 @@ export interface NativeTensorFlowLoad {
   configProto: Uint8Array;
   lanes: number;
   maxQueue: number;
+  spinMicros: number;
+  /** Whose lanes the model runs on; undefined: its own. */
+  pool: NativePool | undefined;
+  weight: number;
   /** Runs that are short enough may happen on the calling thread. */
   allowInline: boolean;
 }
@@ -428,6 +455,7 @@ export interface NativeAddon {
   exchange(): NativeExchange;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */
   describeEngine(engine: EngineName, library: string): Promise<NativeEngineDescription>;
+  createPool(lanes: number, spinMicros: number): NativePool;
   /** A session over a model that another thread loaded and shared. */
   attach(share: number): NativeSession;
   toHost(handle: NativeHandle): Promise<NativeTensorOut>;

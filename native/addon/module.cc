@@ -8,6 +8,7 @@
 #include "addon/configure.h"
 #include "addon/errors.h"
 #include "addon/options.h"
+#include "addon/pool_wrap.h"
 #include "addon/session_wrap.h"
 #include "addon/state.h"
 #include "addon/values.h"
@@ -43,7 +44,12 @@ template <typename Load>
 Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline, Cancel cancel,
                       Result<std::shared_ptr<Session>> (*create)(const Load&, CancelToken*)) {
   const PendingPromise pending(env);
-  const HostOptions host_options{load.pool.lanes, load.pool.max_queue, allow_inline};
+  const HostOptions host_options{.lanes = load.pool.lanes,
+                                 .pool = load.pool.shared,
+                                 .weight = load.pool.weight,
+                                 .spin = load.pool.spin,
+                                 .max_queue = load.pool.max_queue,
+                                 .allow_inline = allow_inline};
   auto task = [load = std::make_shared<Load>(std::move(load)), cancel, create, host_options,
                pending] {
     auto session = create(*load, cancel.get());
@@ -204,6 +210,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonState(env));
   AddonState::Of(env).session_constructor = Napi::Persistent(SessionWrap::Define(env));
   AddonState::Of(env).binding_constructor = Napi::Persistent(BindingWrap::Define(env));
+  AddonState::Of(env).pool_constructor = Napi::Persistent(PoolWrap::Define(env));
   exports.Set("version", TENON_VERSION);
   exports.Set("dtypes", DTypeTable(env));
   exports.Set("setErrorConstructor", Napi::Function::New(env, SetErrorConstructor));
@@ -218,6 +225,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("describeEngine", Napi::Function::New(env, DescribeEngine));
   exports.Set("toHost", Napi::Function::New(env, ToHost));
   exports.Set("releaseEngineTensor", Napi::Function::New(env, ReleaseTensor));
+  exports.Set("createPool", Napi::Function::New(env, PoolWrap::Create));
   exports.Set("attach", Napi::Function::New(env, Attach));
   exports.Set("memory", Napi::Function::New(env, Memory));
   exports.Set("createCancel", Napi::Function::New(env, CreateCancel));

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "addon/errors.h"
+#include "addon/pool_wrap.h"
 #include "addon/values.h"
 #include "platform/aligned_memory.h"
 #include "runtime/log_queue.h"
@@ -177,8 +178,13 @@ onnxruntime::ThreadPools AsThreadPools(Napi::Object object) {
 }
 
 PoolOptions ReadPool(Napi::Object options) {
-  return {static_cast<size_t>(ReadInt(options, "lanes", 1)),
-          static_cast<size_t>(ReadInt(options, "maxQueue", 0))};
+  PoolOptions pool;
+  pool.lanes = static_cast<size_t>(ReadInt(options, "lanes", 1));
+  pool.max_queue = static_cast<size_t>(ReadInt(options, "maxQueue", 0));
+  pool.spin = std::chrono::microseconds(ReadInt(options, "spinMicros", 0));
+  if (IsGiven(options, "pool")) pool.shared = ReadLanePool(options.Get("pool"));
+  pool.weight = ReadInt(options, "weight", 1);
+  return pool;
 }
 
 DType DTypeFromName(Napi::Env env, const std::string& name) {

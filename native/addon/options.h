@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "core/model_info.h"
 #include "engines/onnxruntime/engine.h"
 #include "engines/tensorflow/engine.h"
+#include "runtime/lane_pool.h"
 
 namespace tenon::addon {
 
@@ -20,6 +22,9 @@ namespace tenon::addon {
 struct PoolOptions {
   size_t lanes;
   size_t max_queue;
+  std::chrono::microseconds spin;
+  std::shared_ptr<LanePool> shared;  // null: lanes of the model's own
+  double weight;
 };
 
 struct OnnxLoad {

@@ -11,6 +11,7 @@
 #include "addon/binding_wrap.h"
 #include "addon/errors.h"
 #include "addon/options.h"
+#include "addon/pool_wrap.h"
 #include "addon/request.h"
 #include "addon/values.h"
 #include "platform/aligned_memory.h"
@@ -451,6 +452,7 @@ Napi::Value SessionWrap::Stats(const Napi::CallbackInfo& info) {
   object.Set("feedBytesPassed", Count(stats.feeds.passed));
   object.Set("outputBytesCopied", Count(stats.outputs.copied));
   object.Set("outputBytesPassed", Count(stats.outputs.passed));
+  object.Set("lanes", WriteLanes(env, host->lanes().stats()));
   object.Set("batches", Count(stats.batches));
   object.Set("batchedRuns", Count(stats.batched_runs));
   object.Set("batchRows", Count(stats.batch_rows));

@@ -61,6 +61,7 @@ class AddonState {
   Napi::FunctionReference error_constructor;
   Napi::FunctionReference session_constructor;
   Napi::FunctionReference binding_constructor;
+  Napi::FunctionReference pool_constructor;
 
   Exchange exchange;
 

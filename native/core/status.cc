@@ -14,6 +14,7 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kUnknownTag: return "ERR_TENON_UNKNOWN_TAG";
     case StatusCode::kUnknownSignature: return "ERR_TENON_UNKNOWN_SIGNATURE";
     case StatusCode::kModelClosed: return "ERR_TENON_MODEL_CLOSED";
+    case StatusCode::kPoolClosed: return "ERR_TENON_POOL_CLOSED";
     case StatusCode::kProvider: return "ERR_TENON_PROVIDER";
     case StatusCode::kUnknownFeed: return "ERR_TENON_UNKNOWN_FEED";
     case StatusCode::kMissingFeed: return "ERR_TENON_MISSING_FEED";

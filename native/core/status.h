@@ -20,6 +20,7 @@ enum class StatusCode {
   kUnknownTag,
   kUnknownSignature,
   kModelClosed,
+  kPoolClosed,
   kProvider,  // an execution provider that is not there or cannot start
   kUnknownFeed,
   kMissingFeed,

@@ -40,11 +40,15 @@ std::shared_ptr<ModelHost> ModelHost::Create(std::shared_ptr<Session> session,
 }
 
 ModelHost::ModelHost(std::shared_ptr<Session> session, const HostOptions& options)
-    : capacity_(options.lanes + options.max_queue),
+    : capacity_((options.pool == nullptr ? options.lanes : options.pool->lanes()) +
+                options.max_queue),
       allow_inline_(options.allow_inline),
       expected_(session->info().signatures.size()),
       session_(std::move(session)),
-      executor_(options.lanes, capacity_) {}
+      executor_(options.pool == nullptr
+                    ? LanePool::Create({.lanes = options.lanes, .spin = options.spin})
+                    : options.pool,
+                capacity_, options.weight) {}
 
 // The engine may give a buffer back later still.
 ModelHost::~ModelHost() { buffers_->Close(); }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,7 +19,11 @@
 namespace tenon {
 
 struct HostOptions {
+  // Lanes of its own, or those of `pool`, which it shares with others by weight.
   size_t lanes = 1;
+  std::shared_ptr<LanePool> pool;
+  double weight = 1;
+  std::chrono::microseconds spin{0};  // of its own lanes, see LanePoolOptions
   size_t max_queue = 0;
   // Runs that are short enough may happen on the calling thread, see RunsInline.
   bool allow_inline = true;
@@ -45,6 +50,7 @@ class ModelHost {
   const ModelInfo& info() const { return session_->info(); }
   Session& session() { return *session_; }
   Executor& executor() { return executor_; }
+  LanePool& lanes() { return executor_.pool(); }
 
   // Runs that may be under way or waiting. Whoever submits counts them, because
   // for a caller a run ends when its result arrives, not when its lane is free.
@@ -110,7 +116,7 @@ class ModelHost {
   Stats stats_;
   const std::shared_ptr<BufferPool> buffers_ = BufferPool::Create();
   std::shared_ptr<Session> session_;
-  // Declared last: lanes end before the session they run goes.
+  // Declared last: its runs have ended before the session goes.
   Executor executor_;
 };
 

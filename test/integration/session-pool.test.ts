@@ -245,6 +245,7 @@ describe('mergeStats', () => {
         feedBytesPassed: 7,
         outputBytesCopied: 8,
         outputBytesPassed: 9,
+        lanes: [{ id: runs, runs, busyMicros: 1, isBusy: false }],
         batches: 10,
         batchedRuns: 11,
         batchRows: 12,

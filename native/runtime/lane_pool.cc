@@ -1,0 +1,146 @@
+#include "runtime/lane_pool.h"
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "runtime/executor.h"
+#include "runtime/exit_guard.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace tenon {
+namespace {
+
+// Tells the core that this is a loop of waiting.
+void Pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+// How often the clock is read while spinning.
+constexpr int kPausesPerLook = 16;
+
+std::atomic<uint64_t> last_lane{0};
+
+}  // namespace
+
+std::shared_ptr<LanePool> LanePool::Create(LanePoolOptions options) {
+  options.lanes = std::max<size_t>(options.lanes, 1);
+  if (!options.start) {
+    options.start = [](std::function<void()> run) { return std::thread(std::move(run)); };
+  }
+  return std::shared_ptr<LanePool>(new LanePool(std::move(options)));
+}
+
+LanePool::~LanePool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    submitted_.fetch_add(1, std::memory_order_relaxed);
+  }
+  work_.notify_all();
+  for (const auto& lane : lanes_) lane->thread.join();
+}
+
+LanePool::Stats LanePool::stats() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Stats stats{waiting_, running_, executors_, {}};
+  const Clock::time_point now = Clock::now();
+  for (const auto& lane : lanes_) {
+    const auto current = lane->is_busy ? now - lane->since : Clock::duration{0};
+    stats.lanes.push_back({lane->id, lane->runs, lane->busy + current, lane->is_busy});
+  }
+  return stats;
+}
+
+size_t LanePool::FreeLanes() const { return options_.lanes - running_; }
+
+Status LanePool::Wake() {
+  submitted_.fetch_add(1, std::memory_order_relaxed);
+  // The lane that spins takes one task before it sleeps.
+  if (idle_ + (is_spinning_ ? 1 : 0) < waiting_ && lanes_.size() < options_.lanes) {
+    return StartLane();
+  }
+  if (!is_spinning_ || waiting_ > 1) work_.notify_one();
+  return {};
+}
+
+// The only place where lanes come from.
+Status LanePool::StartLane() {
+  lanes_.push_back(std::make_unique<Lane>());
+  Lane* const lane = lanes_.back().get();
+  lane->id = ++last_lane;
+  try {
+    lane->thread = options_.start([this, lane] { RunLane(lane); });
+    return {};
+  } catch (const std::system_error& error) {
+    lanes_.pop_back();
+    if (lanes_.empty()) {
+      return {StatusCode::kOutOfMemory,
+              std::string("expected a thread for the model, but none starts: ") + error.what()};
+    }
+  }
+  work_.notify_one();
+  return {};
+}
+
+void LanePool::RunLane(Lane* lane) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    AwaitWork(&lock);
+    if (stopping_) return;
+    Executor* const executor = static_cast<Executor*>(fair_share_.Next());
+    Executor::Task task = executor->Take();
+    const double charged = fair_share_.Begin(executor);
+    --waiting_;
+    ++running_;
+    lane->is_busy = true;
+    lane->since = Clock::now();
+    lock.unlock();
+    executor->Enter();
+    {
+      const ExitGuard::Busy busy;
+      task();
+      task = nullptr;  // what the task holds is released outside the lock
+    }
+    Executor::Leave();
+    lock.lock();
+    const Clock::duration taken = Clock::now() - lane->since;
+    lane->is_busy = false;
+    lane->busy += taken;
+    ++lane->runs;
+    --running_;
+    fair_share_.End(executor, charged,
+                    static_cast<double>(std::chrono::nanoseconds(taken).count()));
+    if (executor->EndOne()) ended_.notify_all();
+    if (fair_share_.Next() == nullptr && options_.spin.count() > 0) Spin(&lock);
+  }
+}
+
+void LanePool::AwaitWork(std::unique_lock<std::mutex>* lock) {
+  ++idle_;
+  work_.wait(*lock, [this] { return stopping_ || fair_share_.Next() != nullptr; });
+  --idle_;
+}
+
+void LanePool::Spin(std::unique_lock<std::mutex>* lock) {
+  if (is_spinning_ || stopping_) return;
+  is_spinning_ = true;
+  const uint64_t seen = submitted_.load(std::memory_order_relaxed);
+  lock->unlock();
+  const Clock::time_point end = Clock::now() + options_.spin;
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) Pause();
+  } while (submitted_.load(std::memory_order_relaxed) == seen && Clock::now() < end);
+  lock->lock();
+  is_spinning_ = false;
+}
+
+}  // namespace tenon
