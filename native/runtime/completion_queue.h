@@ -25,9 +25,12 @@ class CompletionQueue {
       std::lock_guard<std::mutex> lock(mutex_);
       if (closed_) return;
       waiting_.push_back(std::move(completion));
-      // The wake-up stays inside the lock: Close then knows that none is under way.
-      if (waiting_.size() == 1) wake_();
+      if (waiting_.size() > 1) return;
     }
+    // With a lock of its own, by which Close knows that none is under way: who is woken
+    // comes for the results at once and would run into the other.
+    std::lock_guard<std::mutex> lock(waking_);
+    if (!silent_) wake_();
   }
 
   // Everything pushed so far, in that order.
@@ -39,9 +42,13 @@ class CompletionQueue {
   // After it returns `wake` is neither running nor called again.
   void Close() {
     std::vector<Completion> dropped;
-    std::lock_guard<std::mutex> lock(mutex_);
-    closed_ = true;
-    dropped.swap(waiting_);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+      dropped.swap(waiting_);
+    }
+    std::lock_guard<std::mutex> lock(waking_);
+    silent_ = true;
   }
 
  private:
@@ -49,6 +56,8 @@ class CompletionQueue {
   std::mutex mutex_;
   std::vector<Completion> waiting_;
   bool closed_ = false;
+  std::mutex waking_;
+  bool silent_ = false;
 };
 
 }  // namespace tenon

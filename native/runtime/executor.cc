@@ -28,7 +28,7 @@ Executor::~Executor() {
 
 Result<Executor::Ticket> Executor::Submit(Task task, int priority) {
   Task refused;  // destroyed outside the lock
-  std::lock_guard<std::mutex> lock(pool_->mutex_);
+  std::unique_lock<std::mutex> lock(pool_->mutex_);
   if (stopping_) {
     return Status(StatusCode::kModelClosed, "expected an open model, received a closed one");
   }
@@ -45,8 +45,13 @@ Result<Executor::Ticket> Executor::Submit(Task task, int priority) {
   queue_.emplace(ticket, std::move(task));
   ++pool_->waiting_;
   if (queue_.size() == 1) pool_->fair_share_.Add(this);
-  Status woken = pool_->Wake();
-  if (woken.ok()) return ticket;
+  bool notify = false;
+  Status woken = pool_->Wake(&notify);
+  if (woken.ok()) {
+    lock.unlock();
+    if (notify) pool_->work_.notify_one();
+    return ticket;
+  }
   refused = std::move(queue_[ticket]);
   queue_.erase(ticket);
   --pool_->waiting_;

@@ -62,18 +62,18 @@ LanePool::Stats LanePool::stats() const {
 
 size_t LanePool::FreeLanes() const { return options_.lanes - running_; }
 
-Status LanePool::Wake() {
+Status LanePool::Wake(bool* notify) {
   submitted_.fetch_add(1, std::memory_order_relaxed);
   // The lane that spins takes one task before it sleeps.
   if (idle_ + (is_spinning_ ? 1 : 0) < waiting_ && lanes_.size() < options_.lanes) {
-    return StartLane();
+    return StartLane(notify);
   }
-  if (!is_spinning_ || waiting_ > 1) work_.notify_one();
+  *notify = !is_spinning_ || waiting_ > 1;
   return {};
 }
 
 // The only place where lanes come from.
-Status LanePool::StartLane() {
+Status LanePool::StartLane(bool* notify) {
   lanes_.push_back(std::make_unique<Lane>());
   Lane* const lane = lanes_.back().get();
   lane->id = ++last_lane;
@@ -87,7 +87,7 @@ Status LanePool::StartLane() {
               std::string("expected a thread for the model, but none starts: ") + error.what()};
     }
   }
-  work_.notify_one();
+  *notify = true;
   return {};
 }
 

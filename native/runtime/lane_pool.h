@@ -75,9 +75,10 @@ class LanePool {
   explicit LanePool(LanePoolOptions options) : options_(std::move(options)) {}
 
   // The following under the lock.
-  // Has a lane take what was just put into a queue.
-  Status Wake();
-  Status StartLane();
+  // Has a lane take what was just put into a queue. `notify` is whether `work_` is to be
+  // notified once the lock is free: a lane woken before would run into the lock.
+  Status Wake(bool* notify);
+  Status StartLane(bool* notify);
   size_t FreeLanes() const;
 
   void RunLane(Lane* lane);
