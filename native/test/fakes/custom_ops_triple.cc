@@ -95,6 +95,16 @@ const CustomOp kTriple{
     [](const CustomOp*, size_t) { return kRequired; },
 };
 
+// Sessions refer to the domain for as long as they live; the library is closed after
+// the last of them.
+struct Domain {
+  OrtCustomOpDomain* handle = nullptr;
+  ~Domain() {
+    if (handle != nullptr) Slot<void(TENON_ORT_CALL*)(OrtCustomOpDomain*)>(101)(handle);
+  }
+};
+Domain domain;
+
 }  // namespace
 
 FAKE_EXPORT OrtStatus* TENON_ORT_CALL RegisterCustomOps(OrtSessionOptions* options,
@@ -103,11 +113,9 @@ FAKE_EXPORT OrtStatus* TENON_ORT_CALL RegisterCustomOps(OrtSessionOptions* optio
   using Add = OrtStatus*(TENON_ORT_CALL*)(OrtCustomOpDomain*, const CustomOp*);
   using AddTo = OrtStatus*(TENON_ORT_CALL*)(OrtSessionOptions*, OrtCustomOpDomain*);
   table = static_cast<void* const*>(base->GetApi(kOldestMinor));
-  // Sessions refer to it for as long as they live: it stays.
-  static OrtCustomOpDomain* domain = nullptr;
-  if (domain == nullptr) {
-    if (OrtStatus* const status = Slot<Create>(26)("tenon.test", &domain)) return status;
-    if (OrtStatus* const status = Slot<Add>(27)(domain, &kTriple)) return status;
+  if (domain.handle == nullptr) {
+    if (OrtStatus* const status = Slot<Create>(26)("tenon.test", &domain.handle)) return status;
+    if (OrtStatus* const status = Slot<Add>(27)(domain.handle, &kTriple)) return status;
   }
-  return Slot<AddTo>(28)(options, domain);
+  return Slot<AddTo>(28)(options, domain.handle);
 }
