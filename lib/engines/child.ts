@@ -85,6 +85,22 @@ export function runChild(
   });
 }
 
+/** For a process of ours that opens an engine: nothing that is meant for this one alone. */
+export function engineChildEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const options = (env.NODE_OPTIONS ?? '')
+    .split(/\s+/)
+    // A second inspector on the same port would stop the child.
+    .filter((option) => option !== '' && !option.startsWith('--inspect'));
+  return {
+    ...env,
+    NODE_OPTIONS: options.join(' '),
+    // In Electron, execPath is the application unless told otherwise.
+    ELECTRON_RUN_AS_NODE: '1',
+    TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL ?? '3',
+    ORT_DISABLE_TELEMETRY: '1',
+  };
+}
+
 /** The last few lines a tool wrote, without blank ones, each cut to a readable length. */
 export function lastLines(text: string, count = 6): string[] {
   return text

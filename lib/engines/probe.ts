@@ -3,7 +3,7 @@ import path from 'node:path';
 import { TenonError, errorCodes, type TenonErrorCode } from '../errors.js';
 import { packageRoot } from '../native/load.js';
 import type { EngineName, NativeEngineDescription } from '../native/types.js';
-import { howItEnded, lastLines, runChild } from './child.js';
+import { engineChildEnvironment, howItEnded, lastLines, runChild } from './child.js';
 import { engineTitles } from './versions.js';
 
 /** Written before the answer, so that what an engine prints to stdout is not taken for it. */
@@ -29,7 +29,7 @@ export async function probeEngine(
   const result = await runChild(process.execPath, [program, name, library], {
     timeoutMs,
     signal: options.signal,
-    env: childEnvironment(process.env),
+    env: engineChildEnvironment(process.env),
   });
   const line = result.stdout
     .split('\n')
@@ -49,21 +49,6 @@ export async function probeEngine(
       ...noise.map((text) => `  | ${text}`),
     ].join('\n'),
   );
-}
-
-function childEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const options = (env.NODE_OPTIONS ?? '')
-    .split(/\s+/)
-    // A second inspector on the same port would stop the child.
-    .filter((option) => option !== '' && !option.startsWith('--inspect'));
-  return {
-    ...env,
-    NODE_OPTIONS: options.join(' '),
-    // In Electron, execPath is the application unless told otherwise.
-    ELECTRON_RUN_AS_NODE: '1',
-    TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL ?? '3',
-    ORT_DISABLE_TELEMETRY: '1',
-  };
 }
 
 function toErrorCode(code: string): TenonErrorCode {

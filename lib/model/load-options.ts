@@ -21,8 +21,7 @@ import { nativeAddon } from '../native/load.js';
 import { invalidArgument, TenonError } from '../errors.js';
 import type { EngineName, NativePool, NativeProvider } from '../native/types.js';
 import * as check from '../options.js';
-import { maxSpinMicros } from './limits.js';
-import { type Pool, sharedLanes } from './pool.js';
+import { maxLanes, maxSpinMicros, type Pool, sharedLanes } from './pool.js';
 import type { SessionReplacement } from '../pool/session-pool.js';
 import type { FeedValue } from './types.js';
 
@@ -279,7 +278,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
       'pool.lanes',
       Math.max(1, Math.floor(Math.min(quota, defaultMaxLanes) / sessions)),
       1,
-      maxThreads,
+      maxLanes,
     ),
     sharedPool,
     weight: check.integer(pool['weight'], 'pool.weight', 1, 1, maxWeight),

@@ -4,7 +4,10 @@ import { invalidArgument, TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { NativeLane, NativePool } from '../native/types.js';
 import { checkOptions, integer } from '../options.js';
-import { maxLanes, maxSpinMicros } from './limits.js';
+
+/** What options may ask for at most: more would be a mistake, and no machine has it. */
+export const maxLanes = 1024;
+export const maxSpinMicros = 10_000;
 
 export interface CreatePoolOptions {
   /** Runs at the same time, of all models in the pool. Default: the CPU quota. */

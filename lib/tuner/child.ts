@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { serialize } from 'node:v8';
 
-import { howItEnded, lastLines, runChild } from '../engines/child.js';
+import { engineChildEnvironment, howItEnded, lastLines, runChild } from '../engines/child.js';
 import { type Answer, answerMark, type Description, type Job, type Measured } from './job.js';
 
 /** In dist/ beside this file's chunk; from the source, two folders up. */
@@ -41,7 +41,7 @@ export async function runJob<J extends Job>(
   const result = await runChild(process.execPath, [program(), file], {
     timeoutMs,
     signal,
-    env: childEnvironment(process.env),
+    env: engineChildEnvironment(process.env),
   });
   const line = result.stdout
     .split('\n')
@@ -59,19 +59,5 @@ export async function runJob<J extends Job>(
       code: undefined,
       message: `${howItEnded(result, timeoutMs)} of the process that measured${noise.join('')}`,
     },
-  };
-}
-
-function childEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const options = (env['NODE_OPTIONS'] ?? '')
-    .split(/\s+/)
-    // A second inspector on the same port would stop the child.
-    .filter((option) => option !== '' && !option.startsWith('--inspect'));
-  return {
-    ...env,
-    NODE_OPTIONS: options.join(' '),
-    // In Electron, execPath is the application unless told otherwise.
-    ELECTRON_RUN_AS_NODE: '1',
-    TF_CPP_MIN_LOG_LEVEL: env['TF_CPP_MIN_LOG_LEVEL'] ?? '3',
   };
 }

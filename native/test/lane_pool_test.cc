@@ -17,36 +17,11 @@
 #include "runtime/executor.h"
 #include "runtime/fair_share.h"
 #include "runtime/model_host.h"
+#include "test/gate.h"
 #include "test/test.h"
 
 namespace tenon {
 namespace {
-
-// Holds a lane until it is opened.
-class Gate {
- public:
-  void Open() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-  void Pass() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    ++held_;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return open_; });
-  }
-  void AwaitHeld(int count = 1) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return held_ >= count; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool open_ = false;
-  int held_ = 0;
-};
 
 // Turns of members that always have something to do, in a time of their own.
 struct Simulation {

@@ -19,37 +19,11 @@
 #include "runtime/histogram.h"
 #include "runtime/memory_registry.h"
 #include "runtime/model_host.h"
+#include "test/gate.h"
 #include "test/test.h"
 
 namespace tenon {
 namespace {
-
-// Holds a lane until it is opened.
-class Gate {
- public:
-  void Open() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-  void Pass() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    ++waiting_;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return open_; });
-  }
-  // Returns once somebody is held.
-  void AwaitHeld() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return waiting_ > 0; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool open_ = false;
-  int waiting_ = 0;
-};
 
 // A session whose runs do what the test says.
 class FakeSession : public Session {

@@ -16,6 +16,7 @@ import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { consumerEnvironment, npm } from '../helpers/consumer.js';
 import { modelPath, root } from '../helpers/paths.js';
 import { type Registry, startRegistry, tarballName } from '../helpers/registry.js';
 import { writeTinyBert } from '../onnxruntime/tiny-bert.mjs';
@@ -26,13 +27,7 @@ import { writeTinyBert } from '../onnxruntime/tiny-bert.mjs';
 const alias = path.join(root, 'packages/onnxruntime-node');
 const installLimitMs = 280_000;
 const environment: NodeJS.ProcessEnv = {
-  ...Object.fromEntries(
-    Object.entries(process.env).filter(
-      ([name]) =>
-        !/^npm_(package|lifecycle|command|execpath)/.test(name) &&
-        name !== 'npm_config_local_prefix',
-    ),
-  ),
+  ...consumerEnvironment,
   // The packed package has the addons that are shipped, which are not built here.
   TENON_PREBUILD: root,
 };
@@ -40,16 +35,6 @@ const environment: NodeJS.ProcessEnv = {
 let folder: string;
 let app: string;
 let registry: Registry | undefined;
-
-function npm(cwd: string, ...args: string[]): string {
-  return execFileSync('npm', args, {
-    cwd,
-    encoding: 'utf8',
-    env: environment,
-    shell: process.platform === 'win32',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-}
 
 async function runIn(cwd: string, file: string): Promise<{ stdout: string; stderr: string }> {
   return promisify(execFile)(process.execPath, [file], { cwd, env: environment, timeout: 100_000 });

@@ -16,6 +16,8 @@ import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { consumerEnvironment as environment, npm } from '../helpers/consumer.js';
+
 // The package as its users get it: packed, installed into a folder of its own without any install
 // script, and used from there.
 
@@ -36,24 +38,6 @@ interface Ran {
 let folder: string;
 let consumer: string;
 let files: PackedFile[];
-
-// What `npm test` put into the environment is about this checkout, not about the consumer's folder.
-const environment = Object.fromEntries(
-  Object.entries(process.env).filter(
-    ([name]) =>
-      !/^npm_(package|lifecycle|command|execpath)/.test(name) && name !== 'npm_config_local_prefix',
-  ),
-);
-
-function npm(cwd: string, ...args: string[]): string {
-  return execFileSync('npm', args, {
-    cwd,
-    encoding: 'utf8',
-    env: environment,
-    shell: process.platform === 'win32',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-}
 
 /** Runs a program of the consumer's and returns what it printed. */
 function runFile(name: string, text: string, node = process.execPath): Promise<Ran> {
