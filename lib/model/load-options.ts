@@ -273,13 +273,16 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
       'allowProviderFallback',
       false,
     ),
-    lanes: check.integer(
-      pool['lanes'],
-      'pool.lanes',
-      Math.max(1, Math.floor(Math.min(quota, defaultMaxLanes) / sessions)),
-      1,
-      maxLanes,
-    ),
+    lanes:
+      sharedPool === undefined
+        ? check.integer(
+            pool['lanes'],
+            'pool.lanes',
+            Math.max(1, Math.floor(Math.min(quota, defaultMaxLanes) / sessions)),
+            1,
+            maxLanes,
+          )
+        : (pool['shared'] as Pool).lanes,
     sharedPool,
     weight: check.integer(pool['weight'], 'pool.weight', 1, 1, maxWeight),
     spinMicros: check.integer(pool['spinMicros'], 'pool.spinMicros', 0, 0, maxSpinMicros),

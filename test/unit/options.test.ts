@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { type LoadOptions, resolveLoadOptions } from '../../lib/model/load-options.js';
+import { createPool } from '../../lib/model/pool.js';
 import { nativeAddon } from '../../lib/native/load.js';
 import * as check from '../../lib/options.js';
 import { ConfigProto } from '../../lib/protobuf/tensorflow-config.js';
@@ -11,6 +12,11 @@ function resolve(options: unknown) {
 }
 
 describe('load options', () => {
+  it('have the lanes of a shared pool, by which TensorFlow counts its inter-op threads', async () => {
+    await using shared = createPool({ lanes: 5 });
+    expect(resolve({ pool: { shared } }).lanes).toBe(5);
+  });
+
   it.each([
     ['engine', 'pytorch', '"onnxruntime", "tensorflow"'],
     ['engine', 1, 'engine'],
