@@ -17,7 +17,6 @@ export type { NativeBatchOutputs as BatchOutputs } from './native/types.js';
 export type { NativeOutputs as RunOutputs } from './native/types.js';
 export type { NativeTensorIn as RunTensor } from './native/types.js';
 export type { NativeTensorOut as RunTensorOut } from './native/types.js';
-export type { NativeValueIn as RunFeed } from './native/types.js';
 
 /** One call: names are indices, and what a caller gave has been checked against the model. */
 export interface RunRequest {

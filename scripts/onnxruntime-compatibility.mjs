@@ -230,9 +230,7 @@ function rows(ort, module) {
       return `\`location\` is \`${output.location}\``;
     }),
   );
-  row('`enableGraphCapture` where the provider has none', () =>
-    withSession({ enableGraphCapture: true }, () => 'ignored'),
-  );
+  row('`enableGraphCapture`', () => withSession({ enableGraphCapture: true }, () => 'ignored'));
   row('`logVerbosityLevel`: no number', () =>
     withSession({ logVerbosityLevel: 'x' }, () => 'ignored'),
   );

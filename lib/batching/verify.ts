@@ -36,7 +36,7 @@ export interface BatchVerdict {
  * How much a result may differ, as a share of the largest absolute value of the output: engines
  * choose other kernels for other sizes. Other dtypes have to be equal.
  */
-export const tolerances: Readonly<Partial<Record<DType, number>>> = {
+const tolerances: Readonly<Partial<Record<DType, number>>> = {
   float32: 1e-3,
   float64: 1e-6,
   float16: 1e-2,

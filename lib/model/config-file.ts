@@ -8,7 +8,7 @@ import { checkOptions } from '../options.js';
 import { type LoadOptions, resolveLoadOptions } from './load-options.js';
 
 /** The file's version of itself. */
-export const configFormat = 1;
+const configFormat = 1;
 
 /**
  * The options a file may hold: settings of speed, which change no result and name no other file.
@@ -38,7 +38,7 @@ export async function withConfig(options: LoadOptions): Promise<LoadOptions> {
   return overlaid(await readConfig(config), explicit);
 }
 
-export async function readConfig(config: string | URL): Promise<LoadOptions> {
+async function readConfig(config: string | URL): Promise<LoadOptions> {
   const file = typeof config === 'string' ? config : filePath(config);
   let text: string;
   try {

@@ -27,7 +27,7 @@ export interface Sessions {
   share(): number[];
 }
 
-export function oneSession(session: NativeSession): Sessions {
+function oneSession(session: NativeSession): Sessions {
   return {
     runner: new NativeRunner(session),
     first: () => session,

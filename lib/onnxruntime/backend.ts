@@ -17,7 +17,7 @@ export interface Common {
 }
 
 /** The version of onnxruntime-node whose API this is. */
-export const apiVersion = '1.30.0';
+const apiVersion = '1.30.0';
 
 /** The stock binding registers with 100. */
 const priority = 200;

@@ -54,33 +54,20 @@ export const otherProviders = [
 
 type Settings = Record<string, string | number | boolean>;
 
-/** What one provider's options are called in the engine, and how graph capture is switched on. */
-interface ProviderRow {
-  readonly options: Readonly<Record<string, string>>;
-  readonly graphCapture?: Readonly<Settings>;
-}
-
 const device = { deviceId: 'device_id' };
 
-const rows: Readonly<Record<string, ProviderRow>> = {
-  cpu: { options: { useArena: 'use_arena' } },
-  cuda: { options: device, graphCapture: { enable_cuda_graph: true } },
-  tensorrt: { options: device, graphCapture: { trt_cuda_graph_enable: true } },
-  dml: { options: device },
-  coreml: { options: { coreMlFlags: 'coreml_flags' } },
+/** What one provider's options are called in the engine. */
+const optionNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  cpu: { useArena: 'use_arena' },
+  cuda: device,
+  tensorrt: device,
+  dml: device,
+  coreml: { coreMlFlags: 'coreml_flags' },
   qnn: {
-    options: {
-      backendType: 'backend_type',
-      backendPath: 'backend_path',
-      enableFp16Precision: 'enable_htp_fp16_precision',
-    },
+    backendType: 'backend_type',
+    backendPath: 'backend_path',
+    enableFp16Precision: 'enable_htp_fp16_precision',
   },
-  webgpu: { options: {}, graphCapture: { enableGraphCapture: true } },
-};
-
-/** Whether the provider records its graph by a session entry instead of an option of its own. */
-export const graphCaptureEntries: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  dml: { 'ep.dml.enable_graph_capture': '1' },
 };
 
 export function providerName(provider: unknown): string {
@@ -94,27 +81,22 @@ export function providerName(provider: unknown): string {
  *
  * @throws TypeError naming the option.
  */
-export function providerOf(
-  provider: unknown,
-  index: number,
-  enableGraphCapture: boolean,
-): ExecutionProvider {
+export function providerOf(provider: unknown, index: number): ExecutionProvider {
   const subject = `Invalid argument: sessionOptions.executionProviders[${index}]`;
   const isName = typeof provider === 'string';
   if (!isName && (typeof provider !== 'object' || provider === null)) {
     throw typeError(`${subject} must be either a string or an object with property 'name'.`);
   }
   const name = providerName(provider);
-  const row = rows[name];
+  const names = optionNames[name] ?? {};
   const settings: Settings = {};
   if (!isName) {
     for (const [key, value] of Object.entries(provider) as [string, unknown][]) {
       if (key === 'name' || value === undefined) continue;
-      const own = row !== undefined && Object.hasOwn(row.options, key) ? row.options[key] : key;
-      settings[own as string] = settingOf(value, name, key);
+      const own = Object.hasOwn(names, key) ? (names[key] as string) : key;
+      settings[own] = settingOf(value, name, key);
     }
   }
-  if (enableGraphCapture) Object.assign(settings, row?.graphCapture);
   return Object.keys(settings).length === 0 ? name : { ...settings, name };
 }
 

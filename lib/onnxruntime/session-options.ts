@@ -10,7 +10,7 @@ import type * as ort from 'onnxruntime-common';
 import { inspect, type LoadOptions, type LogLevel, type OnnxRuntimeLoadOptions } from '../index.js';
 import { failure, rangeError, typeError } from './errors.js';
 import { flatten } from './extra.js';
-import { backendName, graphCaptureEntries, providerName, providerOf } from './providers.js';
+import { backendName, providerName, providerOf } from './providers.js';
 import { logLevelOf, logVerbosityOf } from './run-options.js';
 
 export type SessionOptions = ort.InferenceSession.SessionOptions;
@@ -134,7 +134,6 @@ export async function resolveSessionOptions(
   const intraOp = threadsOf(given.intraOpNumThreads, 'intraOpNumThreads');
   const interOp = threadsOf(given.interOpNumThreads, 'interOpNumThreads');
   const mode = oneOf(given.executionMode, 'executionMode', ['sequential', 'parallel']);
-  const enableGraphCapture = given.enableGraphCapture === true;
   const asked = given.executionProviders ?? [];
   if (!Array.isArray(asked)) {
     throw typeError(`Invalid argument: ${subject}.executionProviders must be an array.`);
@@ -168,11 +167,7 @@ export async function resolveSessionOptions(
   const logVerbosity = logVerbosityOf(given.logVerbosityLevel, subject);
   const profiling = profilingOf(given);
   const names = providers.map(providerName);
-  const configEntries: Record<string, string> = {};
-  for (const name of enableGraphCapture ? names : []) {
-    Object.assign(configEntries, graphCaptureEntries[name]);
-  }
-  Object.assign(configEntries, flatten(given.extra, subject));
+  const configEntries = flatten(given.extra, subject);
   // What is said of outputs is checked before the model is known, as far as that goes.
   if (typeof given.preferredOutputLocation !== 'object') {
     outputsOnDevice(given.preferredOutputLocation, []);
@@ -202,9 +197,7 @@ export async function resolveSessionOptions(
         ...(intraOp === undefined ? {} : { intraOp }),
         ...(mode === 'parallel' ? { interOp: interOp ?? os.availableParallelism() } : {}),
       },
-      executionProviders: providers.map((provider: unknown, index) =>
-        providerOf(provider, index, enableGraphCapture),
-      ),
+      executionProviders: providers.map((provider: unknown, index) => providerOf(provider, index)),
       onnxruntime,
     },
     providers: names,

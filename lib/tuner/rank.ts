@@ -83,7 +83,7 @@ export function rank(measurements: readonly Measurement[], objective: Objective)
 }
 
 /** Differences of measurements smaller than this say nothing. */
-export const tieMargin = 0.02;
+const tieMargin = 0.02;
 
 /**
  * The one to use: of those measured longest, the plainest of the ones within `tieMargin` of the

@@ -88,7 +88,7 @@ function otherProviders(providers: readonly string[]): string[] {
 }
 
 /** 1, 2, 4 … and `most` itself. */
-export function powersOfTwo(most: number): number[] {
+function powersOfTwo(most: number): number[] {
   const counts: number[] = [];
   for (let count = 1; count < most; count *= 2) counts.push(count);
   return [...counts, most];

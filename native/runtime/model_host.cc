@@ -69,11 +69,16 @@ bool ModelHost::RunsInline(size_t signature) const {
   return expected != 0 && expected <= kInlineMaxNanoseconds;
 }
 
-Result<std::vector<Value>> ModelHost::Run(const RunRequest& request, uint64_t* nanoseconds) {
+Result<std::vector<Value>> ModelHost::Timed(const RunRequest& request, uint64_t* nanoseconds) {
   const auto started = Clock::now();
   auto outputs = session_->Run(request);
-  const uint64_t taken =
-      static_cast<uint64_t>((Clock::now() - started) / std::chrono::nanoseconds(1));
+  *nanoseconds = static_cast<uint64_t>((Clock::now() - started) / std::chrono::nanoseconds(1));
+  return outputs;
+}
+
+Result<std::vector<Value>> ModelHost::Run(const RunRequest& request, uint64_t* nanoseconds) {
+  uint64_t taken = 0;
+  auto outputs = Timed(request, &taken);
   NoteRun(request.signature, taken, outputs.status(), request.options == nullptr);
   if (nanoseconds != nullptr) *nanoseconds = taken;
   return outputs;
@@ -114,11 +119,9 @@ Result<std::vector<Value>> ModelHost::GatherAndRun(Gather* batch, size_t small,
   stats_.batch_sizes[std::min(power, stats_.batch_sizes.size() - 1)].fetch_add(
       1, std::memory_order_relaxed);
 
-  const auto started = std::chrono::steady_clock::now();
-  auto outputs = session_->Run(run);
-  const auto taken = std::chrono::steady_clock::now() - started;
+  uint64_t nanoseconds = 0;
+  auto outputs = Timed(run, &nanoseconds);
   run.feeds.clear();  // the buffers are the next batch's
-  const auto nanoseconds = static_cast<uint64_t>(std::chrono::nanoseconds(taken).count());
   if (!outputs.ok()) {
     Count(request.member_count, nanoseconds, outputs.status());
     return outputs.status();

@@ -105,6 +105,7 @@ class ModelHost {
   ~ModelHost();
   static void Destroy(ModelHost* host);
 
+  Result<std::vector<Value>> Timed(const RunRequest& request, uint64_t* nanoseconds);
   Result<std::vector<Value>> GatherAndRun(Gather* batch, size_t small, CancelToken* cancel);
   // What became of `runs` calls that were one for the engine.
   void Count(uint64_t runs, uint64_t nanoseconds, const Status& status);

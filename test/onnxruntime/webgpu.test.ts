@@ -84,4 +84,20 @@ describe(`GPU tensors${reason === undefined ? '' : `: ${reason}`}`, { timeout: 1
       expect(reported).toEqual(['ERR_TENON_DISPOSED', 'ERR_TENON_UNSUPPORTED']);
     },
   );
+
+  it.skipIf(reason !== undefined)('come from every run, with enableGraphCapture, too', async () => {
+    const { code, reported, stderr } = await run(`
+      const [cpu, session] = [await onCpu(), await onDevice('gpu-buffer', { enableGraphCapture: true })];
+      for (let i = 0; i < 3; i++) {
+        const feeds = { x: x(i), state: first() };
+        const [{ y: expected }, { y }] = [await cpu.run(feeds), await session.run(feeds)];
+        report(Math.max(...(await y.getData()).map((value, k) => Math.abs(value - expected.data[k]))));
+      }
+      await cpu.release();
+      await session.release();
+    `);
+    expect(code, stderr).toBe(0);
+    expect(reported).toHaveLength(3);
+    for (const distance of reported) expect(distance).toBeLessThanOrEqual(1e-4);
+  });
 });
