@@ -103,6 +103,25 @@ export function describe(value: unknown): string {
   }
 }
 
+/** What a snapshot of counts holds of an error. */
+export interface ErrorSummary {
+  readonly code: string | undefined;
+  readonly message: string;
+}
+
+export function inShort(error: unknown): ErrorSummary {
+  if (!(error instanceof Error)) return { code: undefined, message: describe(error) };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return { code, message: error.message };
+}
+
+export function modelClosed(): TenonError {
+  return new TenonError(
+    'ERR_TENON_MODEL_CLOSED',
+    'expected an open model, received a call after close()',
+  );
+}
+
 /** `expected <expected> for "<subject>", received <received>` as an ERR_TENON_INVALID_ARGUMENT. */
 export function invalidArgument(subject: string, expected: string, received: unknown): TenonError {
   return new TenonError(

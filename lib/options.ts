@@ -26,6 +26,21 @@ export function checkOptions(
   return options as Record<string, unknown>;
 }
 
+/** `over` on top of `under`: groups (objects) option by option, everything else as a whole. */
+export function overlaid<T extends object>(under: T, over: T): T {
+  const result = { ...under } as Record<string, unknown>;
+  for (const [name, value] of Object.entries(over) as [string, unknown][]) {
+    if (value === undefined) continue;
+    const below = result[name];
+    result[name] = isGroup(value) && isGroup(below) ? { ...below, ...value } : value;
+  }
+  return result as T;
+}
+
+function isGroup(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 export function integer(
   value: unknown,
   name: string,

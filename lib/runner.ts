@@ -91,6 +91,13 @@ export interface Runner {
   destroy(): Promise<void>;
 }
 
+/** Whether a run goes on, instead of having happened on the calling thread. */
+export function isUnderWay(
+  started: NativeOutputs | Promise<NativeOutputs>,
+): started is Promise<NativeOutputs> {
+  return !Array.isArray(started);
+}
+
 /**
  * Tickets for runs: 32 bits and not 0; one is free again long before the count comes round. Whoever
  * makes runs of one runner takes them from one of these.

@@ -4,17 +4,18 @@
  * beside it. Rows are gathered and scattered by the runner below, off the event loop.
  */
 
-import { TenonError } from '../errors.js';
-import type {
-  BatchOutputs,
-  BatchRequest,
-  Runner,
-  RunnerLoad,
-  RunnerOptions,
-  RunOutputs,
-  RunRequest,
-  RunTensor,
-  Tickets,
+import { type ErrorSummary, inShort, modelClosed, TenonError } from '../errors.js';
+import {
+  type BatchOutputs,
+  type BatchRequest,
+  isUnderWay,
+  type Runner,
+  type RunnerLoad,
+  type RunnerOptions,
+  type RunOutputs,
+  type RunRequest,
+  type RunTensor,
+  type Tickets,
 } from '../runner.js';
 import { Adaptive, type AdaptiveStats } from './adaptive.js';
 import { hasRoom, isTooLate, type QueueState } from './admission.js';
@@ -65,7 +66,7 @@ export interface BatcherStats {
   /** Requests that failed in the end. */
   readonly failed: number;
   /** What the last failed batch failed with. */
-  readonly lastError: { readonly code: string | undefined; readonly message: string } | undefined;
+  readonly lastError: ErrorSummary | undefined;
   /** For each queue what adaptive batching has learned and chosen; empty without. */
   readonly adaptive: readonly AdaptiveStats[];
 }
@@ -227,7 +228,7 @@ export class Batcher implements Runner {
   }
 
   run(request: RunRequest, options: RunnerOptions): RunOutputs | Promise<RunOutputs> {
-    if (this.#ending !== 'no') throw closedError();
+    if (this.#ending !== 'no') throw modelClosed();
     const plan = this.#plans[request.signature] as SignaturePlan;
     const rows = rowsOf(request, plan);
     if (typeof rows === 'string') return this.#pass(request, options, rows);
@@ -259,7 +260,7 @@ export class Batcher implements Runner {
 
   /** Batches that a caller has formed go as they are. */
   async runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
-    if (this.#ending !== 'no') throw closedError();
+    if (this.#ending !== 'no') throw modelClosed();
     return this.#runner.runBatch(batch, options);
   }
 
@@ -345,7 +346,7 @@ export class Batcher implements Runner {
   ): RunOutputs | Promise<RunOutputs> {
     this.#passed[reason]++;
     const started = this.#runner.run(request, options);
-    if (isPromise(started)) {
+    if (isUnderWay(started)) {
       // It takes a lane that a batch would have.
       this.#inFlight++;
       started.then(this.#passEnded, this.#passEnded);
@@ -671,7 +672,7 @@ export class Batcher implements Runner {
       this.#fail(entry, error);
       return;
     }
-    if (!isPromise(started)) {
+    if (!isUnderWay(started)) {
       this.#end(batch);
       this.#succeed(entry, started);
       return;
@@ -853,17 +854,6 @@ function needsMask({ plan, inputs }: Queue): boolean {
   return plan.mask !== undefined && !inputs.includes(plan.mask.input);
 }
 
-function isPromise(started: RunOutputs | Promise<RunOutputs>): started is Promise<RunOutputs> {
-  return !Array.isArray(started);
-}
-
-function closedError(): TenonError {
-  return new TenonError(
-    'ERR_TENON_MODEL_CLOSED',
-    'expected an open model, received a call after close()',
-  );
-}
-
 function stoppedError(): TenonError {
   return new TenonError('ERR_TENON_ABORTED', 'the run was stopped');
 }
@@ -877,9 +867,4 @@ function expiredError(): TenonError {
     'ERR_TENON_TIMEOUT',
     'expected a batch to take the run before its time was up, and none did',
   );
-}
-
-function inShort(error: unknown): BatcherStats['lastError'] {
-  const { code, message } = (error ?? {}) as Partial<TenonError>;
-  return { code, message: message ?? String(error) };
 }

@@ -4,7 +4,12 @@
  * one caller what belongs to another.
  */
 
-import { bfloat16ToNumber, float16ToNumber } from '../tensor/convert.js';
+import {
+  bfloat16ToNumber,
+  float16ToNumber,
+  numberToBfloat16,
+  numberToFloat16,
+} from '../tensor/convert.js';
 import { type DType, dtypeFromNumber, dtypes, type TypedArray } from '../tensor/dtypes.js';
 import type {
   Runner,
@@ -242,22 +247,9 @@ function randomItems(
   }));
 }
 
-const scratch = new Float32Array(1);
-const scratchBits = new Uint32Array(scratch.buffer);
-
-/** Bits of a number between -1 and 1; precision does not matter here. */
 const encoders: Partial<Record<DType, (value: number) => number>> = {
-  bfloat16: (value) => {
-    scratch[0] = value;
-    return (scratchBits[0] as number) >>> 16;
-  },
-  float16: (value) => {
-    scratch[0] = value;
-    const bits = scratchBits[0] as number;
-    const exponent = ((bits >>> 23) & 0xff) - 127 + 15;
-    if (exponent <= 0) return (bits >>> 16) & 0x8000;
-    return ((bits >>> 16) & 0x8000) | (exponent << 10) | ((bits >>> 13) & 0x3ff);
-  },
+  float16: numberToFloat16,
+  bfloat16: numberToBfloat16,
 };
 
 function againstRows(

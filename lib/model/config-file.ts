@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
 import { describe, invalidArgument, TenonError } from '../errors.js';
-import { checkOptions } from '../options.js';
+import { checkOptions, overlaid } from '../options.js';
 import { type LoadOptions, resolveLoadOptions } from './load-options.js';
 
 /** The file's version of itself. */
@@ -79,20 +79,6 @@ export function checkConfig(content: unknown, file: string): LoadOptions {
       cause: error,
     });
   }
-}
-
-export function overlaid(under: LoadOptions, over: LoadOptions): LoadOptions {
-  const result: Record<string, unknown> = { ...under };
-  for (const [name, value] of Object.entries(over) as [string, unknown][]) {
-    if (value === undefined) continue;
-    const below = result[name];
-    result[name] = isGroup(value) && isGroup(below) ? { ...below, ...value } : value;
-  }
-  return result;
-}
-
-function isGroup(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function filePath(url: URL): string {

@@ -1,17 +1,12 @@
-import { TenonError } from '../errors.js';
+import { modelClosed, TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { OnnxRuntimeRunOptions } from '../engines/options-onnxruntime.js';
 import { resolveRunOptions } from '../engines/options-run.js';
 import type { TensorFlowRunOptions } from '../engines/options-tensorflow.js';
-import type {
-  EngineName,
-  NativeHistogram,
-  NativeOutputs,
-  NativeRunOptions,
-} from '../native/types.js';
+import type { EngineName, NativeHistogram, NativeRunOptions } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import type { SessionStats } from '../pool/session-pool.js';
-import { type Runner, Tickets } from '../runner.js';
+import { isUnderWay, type Runner, Tickets } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
@@ -320,7 +315,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       deadline,
       caller,
     });
-    const results = isPromise(started)
+    const results = isUnderWay(started)
       ? await this.#track(started, this.#runner, ticket, stop, borrow)
       : started;
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
@@ -388,7 +383,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       }
       outputs[name] = places[name] === undefined ? Tensor.alloc(place.dtype, place.shape) : place;
     }
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw modelClosed();
     const targets = outputNames.map((name) => targetOf(outputs[name] as Tensor, specOf(name)));
     const session = this.#sessions.first();
     const native = session.bind(
@@ -495,7 +490,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   }
 
   #request(feeds: unknown, options: Record<string, unknown>, filled?: string): Request {
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw modelClosed();
     const plan = this.#plan(
       options === noOptions ? undefined : string(options['signature'], 'signature'),
     );
@@ -548,19 +543,6 @@ const runOptionNames = [
   'borrow',
   'caller',
 ];
-
-function isPromise(
-  started: NativeOutputs | Promise<NativeOutputs>,
-): started is Promise<NativeOutputs> {
-  return !Array.isArray(started);
-}
-
-function closedError(): TenonError {
-  return new TenonError(
-    'ERR_TENON_MODEL_CLOSED',
-    'expected an open model, received a call after close()',
-  );
-}
 
 function byName(specs: readonly ValueSpec[]): Record<string, ValueSpec> {
   return Object.fromEntries(specs.map((spec) => [spec.name, Object.freeze(spec)]));

@@ -5,14 +5,15 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { describe, TenonError } from '../errors.js';
-import type {
-  BatchOutputs,
-  BatchRequest,
-  Runner,
-  RunnerLoad,
-  RunnerOptions,
-  RunRequest,
+import { type ErrorSummary, inShort, modelClosed } from '../errors.js';
+import {
+  type BatchOutputs,
+  type BatchRequest,
+  isUnderWay,
+  type Runner,
+  type RunnerLoad,
+  type RunnerOptions,
+  type RunRequest,
 } from '../runner.js';
 
 /**
@@ -33,7 +34,7 @@ export interface SessionStats {
   /** How often its place was given to a new session. */
   readonly replaced: number;
   /** The last failure of a run, or of loading a successor. */
-  readonly lastError: { readonly code: string | undefined; readonly message: string } | undefined;
+  readonly lastError: ErrorSummary | undefined;
   readonly lanes: number;
   readonly busyLanes: number;
   /** Runs that wait for one of its lanes. */
@@ -190,7 +191,7 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
       this.#failed(place, runner, error);
       throw error;
     }
-    if (isPromise(started)) return this.#watch(place, runner, options.ticket, started);
+    if (isUnderWay(started)) return this.#watch(place, runner, options.ticket, started);
     this.#succeeded(place, runner);
     return started;
   }
@@ -234,7 +235,7 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
         failures: place.failures,
         consecutiveFailures: place.consecutiveFailures,
         replaced: place.replaced,
-        lastError: inShort(place.lastError),
+        lastError: place.lastError === undefined ? undefined : inShort(place.lastError),
         lanes,
         busyLanes: busy,
         queuedRuns: waiting,
@@ -280,10 +281,7 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
 
   #choose(): Place<R> {
     if (this.#closed !== undefined) {
-      throw new TenonError(
-        'ERR_TENON_MODEL_CLOSED',
-        'expected an open model, received a call after close()',
-      );
+      throw modelClosed();
     }
     const candidates = this.#candidates();
     const chosen = leastLoaded(
@@ -399,10 +397,6 @@ async function makeSession<R extends Runner>(
   return runner;
 }
 
-function isPromise<T extends readonly unknown[]>(started: T | Promise<T>): started is Promise<T> {
-  return !Array.isArray(started);
-}
-
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   // A process that has nothing else to do need not wait for a spare session.
   await delay(ms, undefined, { ref: false, signal });
@@ -410,11 +404,4 @@ async function sleep(ms: number, signal: AbortSignal): Promise<void> {
 
 function valueOf<T>(settled: PromiseSettledResult<T>): T {
   return (settled as PromiseFulfilledResult<T>).value;
-}
-
-function inShort(error: unknown): SessionStats['lastError'] {
-  if (error === undefined) return undefined;
-  if (!(error instanceof Error)) return { code: undefined, message: describe(error) };
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  return { code, message: error.message };
 }

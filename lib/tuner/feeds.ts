@@ -38,27 +38,9 @@ function randomFeed(spec: ValueSpec, rows: number, random: () => number): Tensor
     throw needed(spec, `dimension ${axis} (${dimension ?? '?'}), which the model leaves open`);
   });
   const size = sizes.reduce((product, dimension) => product * dimension, 1);
-  const values = Float32Array.from({ length: size }, random);
-  if (dtype === 'float32') return new Tensor('float32', values, sizes);
-  if (dtype === 'float64') return new Tensor('float64', Float64Array.from(values), sizes);
-  return new Tensor(dtype, Uint16Array.from(values, bitsOf[dtype]), sizes);
+  const elements = Tensor.from(Array.from({ length: size }, random), dtype);
+  return new Tensor(dtype, elements.data, sizes);
 }
-
-const word = new DataView(new ArrayBuffer(4));
-
-/** Bits of numbers from 0 to 1, truncated: for feeds that is near enough. */
-const bitsOf = {
-  bfloat16: (value: number): number => {
-    word.setFloat32(0, value);
-    return word.getUint16(0);
-  },
-  float16: (value: number): number => {
-    // Below 2^-14 a half is subnormal; zero will do.
-    if (value < 2 ** -14) return 0;
-    const exponent = Math.min(0, Math.floor(Math.log2(value)));
-    return ((exponent + 15) << 10) | Math.floor((value / 2 ** exponent - 1) * 1024);
-  },
-};
 
 function needed(spec: ValueSpec, what: string): TenonError {
   return new TenonError(

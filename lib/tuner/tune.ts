@@ -158,7 +158,7 @@ export async function tune(source: string, options: TuneOptions = {}): Promise<T
       const job: MeasureJob = {
         kind: 'measure',
         source: model,
-        options: merged(settings.load, loadOptionsOf(configuration)),
+        options: check.overlaid(settings.load, loadOptionsOf(configuration)),
         signature: signature.name,
         feeds: packed,
         inFlight: settings.inFlight,
@@ -327,17 +327,6 @@ function positive(value: unknown, name: string): number {
     throw invalidArgument(name, 'a number above 0', value);
   }
   return value;
-}
-
-/** `over` on top of `base`, group by group. */
-function merged(base: LoadOptions, over: LoadOptions): LoadOptions {
-  const result: Record<string, unknown> = { ...base };
-  for (const [name, value] of Object.entries(over)) {
-    const under = result[name];
-    const isGroup = typeof value === 'object' && !Array.isArray(value) && typeof under === 'object';
-    result[name] = isGroup ? { ...under, ...(value as object) } : (value as unknown);
-  }
-  return result;
 }
 
 /** Whether every input and output may have any number of rows. */
