@@ -1,0 +1,87 @@
+import type { StatusName } from '../codec/status.js';
+import type { Model } from '../index.js';
+
+/** Which version of which model a request means; with neither version nor label the highest one. */
+export interface ModelSpec {
+  readonly name: string;
+  readonly version?: bigint | undefined;
+  readonly label?: string | undefined;
+}
+
+/** tensorflow.serving.ModelVersionStatus.State, by number. */
+export const VersionState = {
+  UNKNOWN: 0,
+  START: 10,
+  LOADING: 20,
+  AVAILABLE: 30,
+  UNLOADING: 40,
+  END: 50,
+} as const;
+
+export type VersionStateName = keyof typeof VersionState;
+
+export interface VersionStatus {
+  readonly version: bigint;
+  readonly state: VersionStateName;
+  /** OK, or why the version is not served. */
+  readonly error: { readonly status: StatusName; readonly message: string };
+}
+
+/** One entry of a SavedModel's signature_def, as GetModelMetadata shows it. */
+export interface SignatureTensor {
+  /** "serving_default_x:0"; for ONNX the name itself. */
+  readonly name: string;
+  /** tensorflow.DataType, by name: "DT_FLOAT". */
+  readonly dtype: string;
+  /** Undefined for an unknown rank; -1 is an unknown size. */
+  readonly shape: readonly number[] | undefined;
+}
+
+export interface SignatureDef {
+  readonly inputs: Readonly<Record<string, SignatureTensor>>;
+  readonly outputs: Readonly<Record<string, SignatureTensor>>;
+  readonly methodName: string;
+}
+
+/** A version that a request holds: it stays loaded until `release()`, whatever happens meanwhile. */
+export interface ServedModel {
+  readonly name: string;
+  readonly version: bigint;
+  readonly model: Model;
+  /** What GetModelMetadata answers. */
+  signatureDefs(): Readonly<Record<string, SignatureDef>>;
+  /** Once, when the request has ended. */
+  release(): void;
+}
+
+export interface ModelListing {
+  readonly name: string;
+  /** Newest first. */
+  readonly versions: readonly VersionStatus[];
+  readonly labels: Readonly<Record<string, bigint>>;
+}
+
+export interface Readiness {
+  /** Every configured model has a version AVAILABLE or has failed for good, and we are not stopping. */
+  readonly ready: boolean;
+  /** Models that are still loading their first version. */
+  readonly waiting: readonly string[];
+  /** Models of which no version could be loaded, with the reason. */
+  readonly failed: readonly { readonly name: string; readonly message: string }[];
+}
+
+/**
+ * The models there are, as the front ends see them: the repository in its own thread, a mirror of
+ * it in a front-end thread.
+ */
+export interface ModelDirectory {
+  /** @throws StatusError NOT_FOUND, or INVALID_ARGUMENT for an unknown label. */
+  acquire(spec: ModelSpec): ServedModel;
+  /**
+   * Newest first.
+   * @throws StatusError NOT_FOUND
+   */
+  status(spec: ModelSpec): readonly VersionStatus[];
+  list(): readonly ModelListing[];
+  readiness(): Readiness;
+}
