@@ -34,6 +34,10 @@ export interface Field {
   readonly name: string;
   readonly number: number;
   readonly type: ScalarType | MessageType<object>;
+  /** Of an enum: its numbers by name. */
+  readonly values?: Readonly<Record<string, number>>;
+  /** The name in a .proto, where it is not `name` in snake case. */
+  readonly textName?: string;
   /** Key type of a map; `type` is then that of its values. */
   readonly key?: ScalarType;
   /** How a repeated field is written; both forms are read. */
@@ -391,7 +395,7 @@ export function wireTypeOf(type: ScalarType): number {
   }
 }
 
-function scalarDefault(type: ScalarType): unknown {
+export function scalarDefault(type: ScalarType): unknown {
   switch (type) {
     case 'string':
       return '';

@@ -198,7 +198,7 @@ export const TensorProto: MessageType<TensorProto> = messageType(
     { name: 'dataType', number: 2, type: 'int32' },
     { name: 'name', number: 8, type: 'string' },
     { name: 'externalData', number: 13, type: StringStringEntryProto, repeated: 'expanded' },
-    { name: 'dataLocation', number: 14, type: 'enum' },
+    { name: 'dataLocation', number: 14, type: 'enum', values: TensorProtoDataLocation },
   ],
   { proto2: true },
 );

@@ -80,17 +80,46 @@ export const RewriterConfigToggle = {
 /** Any number: enums are open, later versions add to them. */
 export type RewriterConfigToggle = number;
 
+/** tensorflow.ConfigProto.Experimental.MlirBridgeRollout */
+export const ConfigProtoExperimentalMlirBridgeRollout = {
+  MLIR_BRIDGE_ROLLOUT_UNSPECIFIED: 0,
+  MLIR_BRIDGE_ROLLOUT_ENABLED: 1,
+  MLIR_BRIDGE_ROLLOUT_DISABLED: 2,
+} as const;
+
+/** Any number: enums are open, later versions add to them. */
+export type ConfigProtoExperimentalMlirBridgeRollout = number;
+
+/** tensorflow.VerifierConfig.Toggle */
+export const VerifierConfigToggle = {
+  DEFAULT: 0,
+  ON: 1,
+  OFF: 2,
+} as const;
+
+/** Any number: enums are open, later versions add to them. */
+export type VerifierConfigToggle = number;
+
 /** tensorflow.ConfigProto */
 export interface ConfigProto {
   deviceCount: Map<string, number>;
   intraOpParallelismThreads: number;
   interOpParallelismThreads: number;
   usePerSessionThreads: boolean;
+  sessionInterOpThreadPool: ThreadPoolOptionProto[];
+  placementPeriod: number;
+  deviceFilters: string[];
   gpuOptions: GPUOptions | undefined;
+  pluggableDeviceOptions: GPUOptions | undefined;
   allowSoftPlacement: boolean;
   logDevicePlacement: boolean;
   graphOptions: GraphOptions | undefined;
   operationTimeoutInMs: bigint;
+  rpcOptions: RPCOptions | undefined;
+  clusterDef: ClusterDef | undefined;
+  isolateSessionState: boolean;
+  shareClusterDevicesInSession: boolean;
+  experimental: ConfigProtoExperimental | undefined;
 }
 
 export const ConfigProto: MessageType<ConfigProto> = messageType('tensorflow.ConfigProto', () => [
@@ -98,46 +127,272 @@ export const ConfigProto: MessageType<ConfigProto> = messageType('tensorflow.Con
   { name: 'intraOpParallelismThreads', number: 2, type: 'int32' },
   { name: 'interOpParallelismThreads', number: 5, type: 'int32' },
   { name: 'usePerSessionThreads', number: 9, type: 'bool' },
+  {
+    name: 'sessionInterOpThreadPool',
+    number: 12,
+    type: ThreadPoolOptionProto,
+    repeated: 'expanded',
+  },
+  { name: 'placementPeriod', number: 3, type: 'int32' },
+  { name: 'deviceFilters', number: 4, type: 'string', repeated: 'expanded' },
   { name: 'gpuOptions', number: 6, type: GPUOptions },
+  { name: 'pluggableDeviceOptions', number: 18, type: GPUOptions },
   { name: 'allowSoftPlacement', number: 7, type: 'bool' },
   { name: 'logDevicePlacement', number: 8, type: 'bool' },
   { name: 'graphOptions', number: 10, type: GraphOptions },
   { name: 'operationTimeoutInMs', number: 11, type: 'int64' },
+  { name: 'rpcOptions', number: 13, type: RPCOptions },
+  { name: 'clusterDef', number: 14, type: ClusterDef },
+  { name: 'isolateSessionState', number: 15, type: 'bool' },
+  { name: 'shareClusterDevicesInSession', number: 17, type: 'bool' },
+  { name: 'experimental', number: 16, type: ConfigProtoExperimental },
 ]);
+
+/** tensorflow.ConfigProto.Experimental */
+export interface ConfigProtoExperimental {
+  collectiveGroupLeader: string;
+  executorType: string;
+  recvBufMaxChunk: number;
+  useNumaAffinity: boolean;
+  collectiveDeterministicSequentialExecution: boolean;
+  collectiveNccl: boolean;
+  shareSessionStateInClusterspecPropagation: boolean;
+  disableThreadSpinning: boolean;
+  shareClusterDevicesInSession: boolean;
+  sessionMetadata: SessionMetadata | undefined;
+  optimizeForStaticGraph: boolean;
+  enableMlirBridge: boolean;
+  mlirBridgeRollout: ConfigProtoExperimentalMlirBridgeRollout;
+  enableMlirGraphOptimization: boolean;
+  disableOutputPartitionGraphs: boolean;
+  xlaFusionAutotunerThresh: bigint;
+  useTfrt: boolean;
+  enableMultiHost: boolean;
+  tfrtUseIfrt: boolean;
+  backendServerPort: number;
+  targetTpu: boolean;
+  targetGpu: boolean;
+  streamMergeThreshold: number;
+  disableFunctionalOpsLowering: boolean;
+  xlaPreferSingleGraphCluster: boolean;
+  coordinationConfig: CoordinationServiceConfig | undefined;
+  disableOptimizeForStaticGraph: boolean;
+  disableEagerExecutorStreamingEnqueue: boolean;
+  finalizeFunctionLibraryRuntime: boolean;
+  finalizeResourceManager: boolean;
+  tf2xlaDumpDir: string;
+  onlineCostAnalysis: boolean;
+}
+
+export const ConfigProtoExperimental: MessageType<ConfigProtoExperimental> = messageType(
+  'tensorflow.ConfigProto.Experimental',
+  () => [
+    { name: 'collectiveGroupLeader', number: 1, type: 'string' },
+    { name: 'executorType', number: 3, type: 'string' },
+    { name: 'recvBufMaxChunk', number: 4, type: 'int32' },
+    { name: 'useNumaAffinity', number: 5, type: 'bool' },
+    { name: 'collectiveDeterministicSequentialExecution', number: 6, type: 'bool' },
+    { name: 'collectiveNccl', number: 7, type: 'bool' },
+    { name: 'shareSessionStateInClusterspecPropagation', number: 8, type: 'bool' },
+    { name: 'disableThreadSpinning', number: 9, type: 'bool' },
+    { name: 'shareClusterDevicesInSession', number: 10, type: 'bool' },
+    { name: 'sessionMetadata', number: 11, type: SessionMetadata },
+    { name: 'optimizeForStaticGraph', number: 12, type: 'bool' },
+    { name: 'enableMlirBridge', number: 13, type: 'bool' },
+    {
+      name: 'mlirBridgeRollout',
+      number: 17,
+      type: 'enum',
+      values: ConfigProtoExperimentalMlirBridgeRollout,
+    },
+    { name: 'enableMlirGraphOptimization', number: 16, type: 'bool' },
+    { name: 'disableOutputPartitionGraphs', number: 14, type: 'bool' },
+    { name: 'xlaFusionAutotunerThresh', number: 15, type: 'int64' },
+    { name: 'useTfrt', number: 18, type: 'bool' },
+    { name: 'enableMultiHost', number: 27, type: 'bool' },
+    { name: 'tfrtUseIfrt', number: 32, type: 'bool' },
+    { name: 'backendServerPort', number: 28, type: 'int32' },
+    { name: 'targetTpu', number: 29, type: 'bool' },
+    { name: 'targetGpu', number: 30, type: 'bool' },
+    { name: 'streamMergeThreshold', number: 31, type: 'int32' },
+    { name: 'disableFunctionalOpsLowering', number: 21, type: 'bool' },
+    { name: 'xlaPreferSingleGraphCluster', number: 22, type: 'bool' },
+    { name: 'coordinationConfig', number: 23, type: CoordinationServiceConfig },
+    { name: 'disableOptimizeForStaticGraph', number: 24, type: 'bool' },
+    { name: 'disableEagerExecutorStreamingEnqueue', number: 26, type: 'bool' },
+    { name: 'finalizeFunctionLibraryRuntime', number: 33, type: 'bool' },
+    { name: 'finalizeResourceManager', number: 34, type: 'bool' },
+    { name: 'tf2xlaDumpDir', number: 35, type: 'string' },
+    { name: 'onlineCostAnalysis', number: 36, type: 'bool' },
+  ],
+);
+
+/** tensorflow.ThreadPoolOptionProto */
+export interface ThreadPoolOptionProto {
+  numThreads: number;
+  globalName: string;
+}
+
+export const ThreadPoolOptionProto: MessageType<ThreadPoolOptionProto> = messageType(
+  'tensorflow.ThreadPoolOptionProto',
+  () => [
+    { name: 'numThreads', number: 1, type: 'int32' },
+    { name: 'globalName', number: 2, type: 'string' },
+  ],
+);
+
+/** tensorflow.SessionMetadata */
+export interface SessionMetadata {
+  name: string;
+  version: bigint;
+}
+
+export const SessionMetadata: MessageType<SessionMetadata> = messageType(
+  'tensorflow.SessionMetadata',
+  () => [
+    { name: 'name', number: 1, type: 'string' },
+    { name: 'version', number: 2, type: 'int64' },
+  ],
+);
 
 /** tensorflow.GPUOptions */
 export interface GPUOptions {
   perProcessGpuMemoryFraction: number;
   allowGrowth: boolean;
   allocatorType: string;
+  deferredDeletionBytes: bigint;
   visibleDeviceList: string;
+  pollingActiveDelayUsecs: number;
+  pollingInactiveDelayMsecs: number;
   forceGpuCompatible: boolean;
+  experimental: GPUOptionsExperimental | undefined;
 }
 
 export const GPUOptions: MessageType<GPUOptions> = messageType('tensorflow.GPUOptions', () => [
   { name: 'perProcessGpuMemoryFraction', number: 1, type: 'double' },
   { name: 'allowGrowth', number: 4, type: 'bool' },
   { name: 'allocatorType', number: 2, type: 'string' },
+  { name: 'deferredDeletionBytes', number: 3, type: 'int64' },
   { name: 'visibleDeviceList', number: 5, type: 'string' },
+  { name: 'pollingActiveDelayUsecs', number: 6, type: 'int32' },
+  { name: 'pollingInactiveDelayMsecs', number: 7, type: 'int32' },
   { name: 'forceGpuCompatible', number: 8, type: 'bool' },
+  { name: 'experimental', number: 9, type: GPUOptionsExperimental },
 ]);
+
+/** tensorflow.GPUOptions.Experimental */
+export interface GPUOptionsExperimental {
+  virtualDevices: GPUOptionsExperimentalVirtualDevices[];
+  numVirtualDevicesPerGpu: number;
+  useUnifiedMemory: boolean;
+  numDevToDevCopyStreams: number;
+  collectiveRingOrder: string;
+  timestampedAllocator: boolean;
+  kernelTrackerMaxInterval: number;
+  kernelTrackerMaxBytes: number;
+  kernelTrackerMaxPending: number;
+  internalFragmentationFraction: number;
+  useCudaMallocAsync: boolean;
+  disallowRetryOnAllocationFailure: boolean;
+  gpuHostMemLimitInMb: number;
+  gpuHostMemDisallowGrowth: boolean;
+  gpuSystemMemorySizeInMb: number;
+  populatePjrtGpuClientCreationInfo: boolean;
+  nodeId: number;
+  streamMergeOptions: GPUOptionsExperimentalStreamMergeOptions | undefined;
+}
+
+export const GPUOptionsExperimental: MessageType<GPUOptionsExperimental> = messageType(
+  'tensorflow.GPUOptions.Experimental',
+  () => [
+    {
+      name: 'virtualDevices',
+      number: 1,
+      type: GPUOptionsExperimentalVirtualDevices,
+      repeated: 'expanded',
+    },
+    { name: 'numVirtualDevicesPerGpu', number: 15, type: 'int32' },
+    { name: 'useUnifiedMemory', number: 2, type: 'bool' },
+    { name: 'numDevToDevCopyStreams', number: 3, type: 'int32' },
+    { name: 'collectiveRingOrder', number: 4, type: 'string' },
+    { name: 'timestampedAllocator', number: 5, type: 'bool' },
+    { name: 'kernelTrackerMaxInterval', number: 7, type: 'int32' },
+    { name: 'kernelTrackerMaxBytes', number: 8, type: 'int32' },
+    { name: 'kernelTrackerMaxPending', number: 9, type: 'int32' },
+    { name: 'internalFragmentationFraction', number: 10, type: 'double' },
+    { name: 'useCudaMallocAsync', number: 11, type: 'bool' },
+    { name: 'disallowRetryOnAllocationFailure', number: 12, type: 'bool' },
+    { name: 'gpuHostMemLimitInMb', number: 13, type: 'float' },
+    { name: 'gpuHostMemDisallowGrowth', number: 14, type: 'bool' },
+    { name: 'gpuSystemMemorySizeInMb', number: 16, type: 'int32' },
+    { name: 'populatePjrtGpuClientCreationInfo', number: 17, type: 'bool' },
+    { name: 'nodeId', number: 18, type: 'int32' },
+    { name: 'streamMergeOptions', number: 19, type: GPUOptionsExperimentalStreamMergeOptions },
+  ],
+);
+
+/** tensorflow.GPUOptions.Experimental.VirtualDevices */
+export interface GPUOptionsExperimentalVirtualDevices {
+  memoryLimitMb: number[];
+  priority: number[];
+  deviceOrdinal: number[];
+}
+
+export const GPUOptionsExperimentalVirtualDevices: MessageType<GPUOptionsExperimentalVirtualDevices> =
+  messageType('tensorflow.GPUOptions.Experimental.VirtualDevices', () => [
+    { name: 'memoryLimitMb', number: 1, type: 'float', repeated: 'packed' },
+    { name: 'priority', number: 2, type: 'int32', repeated: 'packed' },
+    { name: 'deviceOrdinal', number: 3, type: 'int32', repeated: 'packed' },
+  ]);
+
+/** tensorflow.GPUOptions.Experimental.StreamMergeOptions */
+export interface GPUOptionsExperimentalStreamMergeOptions {
+  mergeHostToDeviceStream: boolean;
+  mergeDeviceToHostStream: boolean;
+  mergeDeviceToDeviceStream: boolean;
+}
+
+export const GPUOptionsExperimentalStreamMergeOptions: MessageType<GPUOptionsExperimentalStreamMergeOptions> =
+  messageType('tensorflow.GPUOptions.Experimental.StreamMergeOptions', () => [
+    { name: 'mergeHostToDeviceStream', number: 1, type: 'bool' },
+    { name: 'mergeDeviceToHostStream', number: 2, type: 'bool' },
+    { name: 'mergeDeviceToDeviceStream', number: 3, type: 'bool' },
+  ]);
 
 /** tensorflow.GraphOptions */
 export interface GraphOptions {
+  enableRecvScheduling: boolean;
   optimizerOptions: OptimizerOptions | undefined;
+  buildCostModel: bigint;
+  buildCostModelAfter: bigint;
+  inferShapes: boolean;
+  placePrunedGraph: boolean;
+  enableBfloat16Sendrecv: boolean;
+  timelineStep: number;
   rewriteOptions: RewriterConfig | undefined;
 }
 
 export const GraphOptions: MessageType<GraphOptions> = messageType(
   'tensorflow.GraphOptions',
   () => [
+    { name: 'enableRecvScheduling', number: 2, type: 'bool' },
     { name: 'optimizerOptions', number: 3, type: OptimizerOptions },
+    { name: 'buildCostModel', number: 4, type: 'int64' },
+    { name: 'buildCostModelAfter', number: 9, type: 'int64' },
+    { name: 'inferShapes', number: 5, type: 'bool' },
+    { name: 'placePrunedGraph', number: 6, type: 'bool' },
+    { name: 'enableBfloat16Sendrecv', number: 7, type: 'bool' },
+    { name: 'timelineStep', number: 8, type: 'int32' },
     { name: 'rewriteOptions', number: 10, type: RewriterConfig },
   ],
 );
 
 /** tensorflow.OptimizerOptions */
 export interface OptimizerOptions {
+  doCommonSubexpressionElimination: boolean;
+  doConstantFolding: boolean;
+  maxFoldedConstantInBytes: bigint;
+  doFunctionInlining: boolean;
   optLevel: OptimizerOptionsLevel;
   globalJitLevel: OptimizerOptionsGlobalJitLevel;
   cpuGlobalJit: boolean;
@@ -146,8 +401,12 @@ export interface OptimizerOptions {
 export const OptimizerOptions: MessageType<OptimizerOptions> = messageType(
   'tensorflow.OptimizerOptions',
   () => [
-    { name: 'optLevel', number: 3, type: 'enum' },
-    { name: 'globalJitLevel', number: 5, type: 'enum' },
+    { name: 'doCommonSubexpressionElimination', number: 1, type: 'bool' },
+    { name: 'doConstantFolding', number: 2, type: 'bool' },
+    { name: 'maxFoldedConstantInBytes', number: 6, type: 'int64' },
+    { name: 'doFunctionInlining', number: 4, type: 'bool' },
+    { name: 'optLevel', number: 3, type: 'enum', values: OptimizerOptionsLevel },
+    { name: 'globalJitLevel', number: 5, type: 'enum', values: OptimizerOptionsGlobalJitLevel },
     { name: 'cpuGlobalJit', number: 7, type: 'bool' },
   ],
 );
@@ -184,45 +443,195 @@ export interface RewriterConfig {
   memoryOptimization: RewriterConfigMemOptType;
   memoryOptimizerTargetNodeNameScope: string;
   metaOptimizerTimeoutMs: bigint;
+  autoParallel: AutoParallelOptions | undefined;
   failOnOptimizerErrors: boolean;
+  scopedAllocatorOpts: ScopedAllocatorOptions | undefined;
   optimizers: string[];
+  interOptimizerVerifierConfig: VerifierConfig | undefined;
+  postOptimizationVerifierConfig: VerifierConfig | undefined;
 }
 
 export const RewriterConfig: MessageType<RewriterConfig> = messageType(
   'tensorflow.RewriterConfig',
   () => [
-    { name: 'cpuLayoutConversion', number: 50, type: 'enum' },
-    { name: 'layoutOptimizer', number: 1, type: 'enum' },
-    { name: 'constantFolding', number: 3, type: 'enum' },
-    { name: 'shapeOptimization', number: 13, type: 'enum' },
-    { name: 'remapping', number: 14, type: 'enum' },
-    { name: 'commonSubgraphElimination', number: 24, type: 'enum' },
-    { name: 'arithmeticOptimization', number: 7, type: 'enum' },
-    { name: 'dependencyOptimization', number: 8, type: 'enum' },
-    { name: 'loopOptimization', number: 9, type: 'enum' },
-    { name: 'functionOptimization', number: 10, type: 'enum' },
-    { name: 'debugStripper', number: 11, type: 'enum' },
+    { name: 'cpuLayoutConversion', number: 50, type: 'enum', values: RewriterConfigCpuLayout },
+    { name: 'layoutOptimizer', number: 1, type: 'enum', values: RewriterConfigToggle },
+    { name: 'constantFolding', number: 3, type: 'enum', values: RewriterConfigToggle },
+    { name: 'shapeOptimization', number: 13, type: 'enum', values: RewriterConfigToggle },
+    { name: 'remapping', number: 14, type: 'enum', values: RewriterConfigToggle },
+    { name: 'commonSubgraphElimination', number: 24, type: 'enum', values: RewriterConfigToggle },
+    { name: 'arithmeticOptimization', number: 7, type: 'enum', values: RewriterConfigToggle },
+    { name: 'dependencyOptimization', number: 8, type: 'enum', values: RewriterConfigToggle },
+    { name: 'loopOptimization', number: 9, type: 'enum', values: RewriterConfigToggle },
+    { name: 'functionOptimization', number: 10, type: 'enum', values: RewriterConfigToggle },
+    { name: 'debugStripper', number: 11, type: 'enum', values: RewriterConfigToggle },
     { name: 'disableModelPruning', number: 2, type: 'bool' },
-    { name: 'scopedAllocatorOptimization', number: 15, type: 'enum' },
-    { name: 'pinToHostOptimization', number: 18, type: 'enum' },
-    { name: 'implementationSelector', number: 22, type: 'enum' },
-    { name: 'autoMixedPrecision', number: 23, type: 'enum' },
-    { name: 'autoMixedPrecisionMkl', number: 25, type: 'enum' },
-    { name: 'autoMixedPrecisionOnednnBfloat16', number: 31, type: 'enum' },
-    { name: 'autoMixedPrecisionCpu', number: 29, type: 'enum' },
+    { name: 'scopedAllocatorOptimization', number: 15, type: 'enum', values: RewriterConfigToggle },
+    { name: 'pinToHostOptimization', number: 18, type: 'enum', values: RewriterConfigToggle },
+    { name: 'implementationSelector', number: 22, type: 'enum', values: RewriterConfigToggle },
+    { name: 'autoMixedPrecision', number: 23, type: 'enum', values: RewriterConfigToggle },
+    { name: 'autoMixedPrecisionMkl', number: 25, type: 'enum', values: RewriterConfigToggle },
+    {
+      name: 'autoMixedPrecisionOnednnBfloat16',
+      number: 31,
+      type: 'enum',
+      values: RewriterConfigToggle,
+    },
+    { name: 'autoMixedPrecisionCpu', number: 29, type: 'enum', values: RewriterConfigToggle },
     { name: 'disableMetaOptimizer', number: 19, type: 'bool' },
     { name: 'disableTfgOptimizer', number: 32, type: 'bool' },
-    { name: 'usePluginOptimizers', number: 28, type: 'enum' },
-    { name: 'experimentalConditionalCodeMotion', number: 30, type: 'enum' },
-    { name: 'metaOptimizerIterations', number: 12, type: 'enum' },
+    { name: 'usePluginOptimizers', number: 28, type: 'enum', values: RewriterConfigToggle },
+    {
+      name: 'experimentalConditionalCodeMotion',
+      number: 30,
+      type: 'enum',
+      values: RewriterConfigToggle,
+    },
+    {
+      name: 'metaOptimizerIterations',
+      number: 12,
+      type: 'enum',
+      values: RewriterConfigNumIterationsType,
+    },
     { name: 'minGraphNodes', number: 17, type: 'int32' },
     { name: 'experimentalDisableCompressedTensorOptimization', number: 26, type: 'bool' },
     { name: 'experimentalDisableFoldingQuantizationEmulation', number: 27, type: 'bool' },
-    { name: 'memoryOptimization', number: 4, type: 'enum' },
+    { name: 'memoryOptimization', number: 4, type: 'enum', values: RewriterConfigMemOptType },
     { name: 'memoryOptimizerTargetNodeNameScope', number: 6, type: 'string' },
     { name: 'metaOptimizerTimeoutMs', number: 20, type: 'int64' },
+    { name: 'autoParallel', number: 5, type: AutoParallelOptions },
     { name: 'failOnOptimizerErrors', number: 21, type: 'bool' },
+    { name: 'scopedAllocatorOpts', number: 16, type: ScopedAllocatorOptions },
     { name: 'optimizers', number: 100, type: 'string', repeated: 'expanded' },
+    { name: 'interOptimizerVerifierConfig', number: 300, type: VerifierConfig },
+    { name: 'postOptimizationVerifierConfig', number: 301, type: VerifierConfig },
+  ],
+);
+
+/** tensorflow.AutoParallelOptions */
+export interface AutoParallelOptions {
+  enable: boolean;
+  numReplicas: number;
+}
+
+export const AutoParallelOptions: MessageType<AutoParallelOptions> = messageType(
+  'tensorflow.AutoParallelOptions',
+  () => [
+    { name: 'enable', number: 1, type: 'bool' },
+    { name: 'numReplicas', number: 2, type: 'int32' },
+  ],
+);
+
+/** tensorflow.ScopedAllocatorOptions */
+export interface ScopedAllocatorOptions {
+  enableOp: string[];
+}
+
+export const ScopedAllocatorOptions: MessageType<ScopedAllocatorOptions> = messageType(
+  'tensorflow.ScopedAllocatorOptions',
+  () => [{ name: 'enableOp', number: 1, type: 'string', repeated: 'expanded' }],
+);
+
+/** tensorflow.VerifierConfig */
+export interface VerifierConfig {
+  verificationTimeoutInMs: bigint;
+  structureVerifier: VerifierConfigToggle;
+}
+
+export const VerifierConfig: MessageType<VerifierConfig> = messageType(
+  'tensorflow.VerifierConfig',
+  () => [
+    { name: 'verificationTimeoutInMs', number: 1, type: 'int64' },
+    { name: 'structureVerifier', number: 2, type: 'enum', values: VerifierConfigToggle },
+  ],
+);
+
+/** tensorflow.RPCOptions */
+export interface RPCOptions {
+  useRpcForInprocessMaster: boolean;
+  compressionAlgorithm: string;
+  compressionLevel: number;
+  cacheRpcResponse: boolean;
+  disableSessionConnectionSharing: boolean;
+  numChannelsPerTarget: number;
+}
+
+export const RPCOptions: MessageType<RPCOptions> = messageType('tensorflow.RPCOptions', () => [
+  { name: 'useRpcForInprocessMaster', number: 1, type: 'bool' },
+  { name: 'compressionAlgorithm', number: 2, type: 'string' },
+  { name: 'compressionLevel', number: 3, type: 'int32' },
+  { name: 'cacheRpcResponse', number: 4, type: 'bool' },
+  { name: 'disableSessionConnectionSharing', number: 5, type: 'bool' },
+  { name: 'numChannelsPerTarget', number: 6, type: 'int32' },
+]);
+
+/** tensorflow.ClusterDef */
+export interface ClusterDef {
+  job: JobDef[];
+}
+
+export const ClusterDef: MessageType<ClusterDef> = messageType('tensorflow.ClusterDef', () => [
+  { name: 'job', number: 1, type: JobDef, repeated: 'expanded' },
+]);
+
+/** tensorflow.JobDef */
+export interface JobDef {
+  name: string;
+  tasks: Map<number, string>;
+}
+
+export const JobDef: MessageType<JobDef> = messageType('tensorflow.JobDef', () => [
+  { name: 'name', number: 1, type: 'string' },
+  { name: 'tasks', number: 2, type: 'string', key: 'int32' },
+]);
+
+/** tensorflow.CoordinatedJob */
+export interface CoordinatedJob {
+  name: string;
+  numTasks: number;
+}
+
+export const CoordinatedJob: MessageType<CoordinatedJob> = messageType(
+  'tensorflow.CoordinatedJob',
+  () => [
+    { name: 'name', number: 1, type: 'string' },
+    { name: 'numTasks', number: 2, type: 'int32' },
+  ],
+);
+
+/** tensorflow.CoordinationServiceConfig */
+export interface CoordinationServiceConfig {
+  serviceType: string;
+  serviceLeader: string;
+  enableHealthCheck: boolean;
+  clusterRegisterTimeoutInMs: bigint;
+  clusterRegisterWithBarrier: boolean;
+  heartbeatTimeoutInMs: bigint;
+  coordinatedJobList: CoordinatedJob[];
+  shutdownBarrierTimeoutInMs: bigint;
+  agentDestructionWithoutShutdown: boolean;
+  recoverableJobs: string[];
+  allowNewIncarnationToReconnect: boolean;
+  forceDisable: boolean;
+  pollForErrorFromServiceAtStartup: boolean;
+}
+
+export const CoordinationServiceConfig: MessageType<CoordinationServiceConfig> = messageType(
+  'tensorflow.CoordinationServiceConfig',
+  () => [
+    { name: 'serviceType', number: 1, type: 'string' },
+    { name: 'serviceLeader', number: 2, type: 'string' },
+    { name: 'enableHealthCheck', number: 3, type: 'bool' },
+    { name: 'clusterRegisterTimeoutInMs', number: 4, type: 'int64' },
+    { name: 'clusterRegisterWithBarrier', number: 14, type: 'bool' },
+    { name: 'heartbeatTimeoutInMs', number: 5, type: 'int64' },
+    { name: 'coordinatedJobList', number: 10, type: CoordinatedJob, repeated: 'expanded' },
+    { name: 'shutdownBarrierTimeoutInMs', number: 7, type: 'int64' },
+    { name: 'agentDestructionWithoutShutdown', number: 8, type: 'bool' },
+    { name: 'recoverableJobs', number: 9, type: 'string', repeated: 'expanded' },
+    { name: 'allowNewIncarnationToReconnect', number: 11, type: 'bool' },
+    { name: 'forceDisable', number: 12, type: 'bool' },
+    { name: 'pollForErrorFromServiceAtStartup', number: 13, type: 'bool' },
   ],
 );
 
@@ -233,7 +642,7 @@ export interface RunOptions {
 }
 
 export const RunOptions: MessageType<RunOptions> = messageType('tensorflow.RunOptions', () => [
-  { name: 'traceLevel', number: 1, type: 'enum' },
+  { name: 'traceLevel', number: 1, type: 'enum', values: RunOptionsTraceLevel },
   { name: 'timeoutInMs', number: 2, type: 'int64' },
 ]);
 

@@ -166,7 +166,7 @@ export const TensorInfo: MessageType<TensorInfo> = messageType('tensorflow.Tenso
   { name: 'name', number: 1, type: 'string', oneof: 'encoding' },
   { name: 'cooSparse', number: 4, type: TensorInfoCooSparse, oneof: 'encoding' },
   { name: 'compositeTensor', number: 5, type: TensorInfoCompositeTensor, oneof: 'encoding' },
-  { name: 'dtype', number: 2, type: 'enum' },
+  { name: 'dtype', number: 2, type: 'enum', values: DataType },
   { name: 'tensorShape', number: 3, type: TensorShapeProto },
 ]);
 
@@ -256,7 +256,7 @@ export interface AttrValue {
 }
 
 export const AttrValue: MessageType<AttrValue> = messageType('tensorflow.AttrValue', () => [
-  { name: 'type', number: 6, type: 'enum', oneof: 'value' },
+  { name: 'type', number: 6, type: 'enum', values: DataType, oneof: 'value' },
   { name: 'shape', number: 7, type: TensorShapeProto, oneof: 'value' },
 ]);
 

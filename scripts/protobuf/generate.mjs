@@ -74,6 +74,10 @@ function camelCase(name) {
   return name.replaceAll(/_+([a-zA-Z0-9])/g, (_, letter) => letter.toUpperCase());
 }
 
+function snakeCase(name) {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
 function quote(text) {
   return `'${text}'`;
 }
@@ -102,6 +106,7 @@ function load(fieldRows, enumRows) {
     const inOneof = /^oneof:(\w+)$/.exec(row.label);
     message.fields.push({
       name: camelCase(row.field),
+      textName: snakeCase(camelCase(row.field)) === row.field ? undefined : row.field,
       number,
       type: map === null ? row.type : map[2],
       key: map?.[1],
@@ -172,6 +177,8 @@ function emit(module, { messages, enums }) {
           `number: ${field.number}`,
           `type: ${tableType(field.type)}`,
         ];
+        if (enums.has(field.type)) parts.push(`values: ${typeScriptType(field.type)}`);
+        if (field.textName) parts.push(`textName: ${quote(field.textName)}`);
         if (field.key) parts.push(`key: ${quote(field.key)}`);
         if (field.repeated) parts.push(`repeated: ${quote(field.repeated)}`);
         if (field.oneof) parts.push(`oneof: ${quote(field.oneof)}`);
