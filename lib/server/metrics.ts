@@ -1,0 +1,378 @@
+/**
+ * What the server measures, under TensorFlow Serving's names (`/` in them is `:`), and beside them
+ * by version and signature under names of our own.
+ */
+
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+
+import type { StatusName } from '../codec/status.js';
+import type { Model } from '../index.js';
+import {
+  Counter,
+  exponentialBuckets,
+  exposition,
+  Gauge,
+  Histogram,
+  type MetricSnapshot,
+} from './metric-registry.js';
+
+/** Which call it was, by TensorFlow Serving's names. */
+export type ApiMethod =
+  | 'Predict'
+  | 'Classify'
+  | 'Regress'
+  | 'MultiInference'
+  | 'GetModelMetadata'
+  | 'GetModelStatus'
+  | 'HandleReloadConfigRequest';
+
+export type Entrypoint = 'REST' | 'GRPC';
+
+export interface RequestMeasures {
+  /** As the client named it. It becomes a label only where `version` says that it exists. */
+  readonly model: string;
+  /** That answered; undefined where none was found. */
+  readonly version: bigint | undefined;
+  /** That was run; undefined where none was found, or none is meant. */
+  readonly signature: string | undefined;
+  readonly method: ApiMethod;
+  readonly entrypoint: Entrypoint;
+  readonly status: StatusName;
+  /** From the whole request read to the answer handed over. */
+  readonly micros: number;
+}
+
+/** What the front ends report. Every call is cheap and never throws. */
+export interface ServingMetrics {
+  /** A request has ended. */
+  request(measures: RequestMeasures): void;
+  /** A model has run for a request: how long that took, queue and batch included. */
+  runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void;
+  /** Examples of one classify or regress request. */
+  examples(model: string, count: number): void;
+  /** A request came in; the function it gives is called once, when it has ended. */
+  started(entrypoint: Entrypoint): () => void;
+  /** A request was turned away because of a limit: "concurrent_requests", "body_size" … */
+  refused(entrypoint: Entrypoint, limit: string): void;
+}
+
+/** Bounds of TensorFlow Serving's latencies, in microseconds. */
+export const latencyBuckets = exponentialBuckets(10, 1.8, 33);
+
+/** A version that is served, for the numbers its model keeps itself. */
+export interface MeasuredModel {
+  readonly name: string;
+  readonly version: bigint;
+  readonly model: Model;
+}
+
+interface RequestSeries {
+  readonly count: { add(amount: number): void };
+  readonly latency: { observe(micros: number): void };
+  readonly versionCount: { add(amount: number): void };
+  readonly versionLatency: { observe(micros: number): void };
+}
+
+export interface MetricsOptions {
+  /** Tells this thread's event loop and in-flight requests from others'. Default: "main". */
+  readonly thread?: string;
+  /**
+   * Versions whose models' own numbers are read with each snapshot; those are the same in all
+   * threads that share a model, so one thread reads them.
+   */
+  readonly models?: () => Iterable<MeasuredModel>;
+}
+
+/** Metrics of one thread. */
+export class Metrics implements ServingMetrics {
+  readonly #requests = new Counter({
+    name: ':tensorflow:serving:request_count',
+    help: 'The total number of requests.',
+    labels: ['model_name', 'status'],
+  });
+  readonly #latency = new Histogram({
+    name: ':tensorflow:serving:request_latency',
+    help: 'Distribution of wall time (in microseconds) of requests.',
+    labels: ['model_name', 'API', 'entrypoint'],
+    buckets: latencyBuckets,
+  });
+  readonly #runtime = new Histogram({
+    name: ':tensorflow:serving:runtime_latency',
+    help: 'Distribution of wall time (in microseconds) of runs, queue included.',
+    labels: ['model_name', 'API', 'runtime'],
+    buckets: latencyBuckets,
+  });
+  readonly #exampleCounts = new Histogram({
+    name: ':tensorflow:serving:request_example_counts',
+    help: 'The number of tensorflow.Examples per request.',
+    labels: ['model'],
+    buckets: exponentialBuckets(1, 2, 15),
+  });
+  readonly #exampleTotal = new Counter({
+    name: ':tensorflow:serving:request_example_count_total',
+    help: 'The total number of tensorflow.Examples.',
+    labels: ['model'],
+  });
+  readonly #warmup = new Histogram({
+    name: ':tensorflow:serving:model_warmup_latency',
+    help: 'Distribution of wall time (in microseconds) of the warm-up of a version.',
+    labels: ['model_path', 'status'],
+    buckets: latencyBuckets,
+  });
+  readonly #versionRequests = new Counter({
+    name: 'tenon_requests_total',
+    help: 'Requests by version, signature and status.',
+    labels: ['model_name', 'version', 'signature', 'method', 'entrypoint', 'status'],
+  });
+  readonly #versionLatency = new Histogram({
+    name: 'tenon_request_latency_micros',
+    help: 'Wall time of requests in microseconds, by version and signature.',
+    labels: ['model_name', 'version', 'signature', 'method', 'entrypoint'],
+    buckets: latencyBuckets,
+  });
+  readonly #inFlight = new Gauge({
+    name: 'tenon_in_flight_requests',
+    help: 'Requests that came in and have not ended.',
+    labels: ['entrypoint'],
+  });
+  readonly #refused = new Counter({
+    name: 'tenon_refused_requests_total',
+    help: 'Requests turned away because of a limit.',
+    labels: ['entrypoint', 'limit'],
+  });
+  readonly #series = new Map<string, RequestSeries>();
+  readonly #thread: string;
+  readonly #models: (() => Iterable<MeasuredModel>) | undefined;
+  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
+
+  constructor({ thread = 'main', models }: MetricsOptions = {}) {
+    this.#thread = thread;
+    this.#models = models;
+    this.#loopDelay.enable();
+  }
+
+  request({
+    model,
+    version,
+    signature,
+    method,
+    entrypoint,
+    status,
+    micros,
+  }: RequestMeasures): void {
+    const key = `${model}\0${version}\0${signature}\0${method}\0${entrypoint}\0${status}`;
+    let series = version === undefined ? undefined : this.#series.get(key);
+    if (series === undefined) {
+      // A name that no model has, and signatures of such, are the client's invention.
+      const name = version === undefined ? '' : model;
+      const labels = [name, String(version ?? ''), signature ?? '', method, entrypoint];
+      series = {
+        count: this.#requests.with(name, status),
+        latency: this.#latency.with(name, method, entrypoint),
+        versionCount: this.#versionRequests.with(...labels, status),
+        versionLatency: this.#versionLatency.with(...labels),
+      };
+      if (version !== undefined && this.#series.size < maxCached) this.#series.set(key, series);
+    }
+    series.count.add(1);
+    series.latency.observe(micros);
+    series.versionCount.add(1);
+    series.versionLatency.observe(micros);
+  }
+
+  runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void {
+    this.#runtime.with(model, method, engine).observe(micros);
+  }
+
+  examples(model: string, count: number): void {
+    this.#exampleCounts.with(model).observe(count);
+    this.#exampleTotal.with(model).add(count);
+  }
+
+  started(entrypoint: Entrypoint): () => void {
+    const series = this.#inFlight.with(entrypoint);
+    series.add(1);
+    let hasEnded = false;
+    return () => {
+      if (!hasEnded) series.add(-1);
+      hasEnded = true;
+    };
+  }
+
+  refused(entrypoint: Entrypoint, limit: string): void {
+    this.#refused.with(entrypoint, limit).add(1);
+  }
+
+  /** The warm-up records of a version have run. */
+  warmup(path: string, status: StatusName, micros: number): void {
+    this.#warmup.with(path, status).observe(micros);
+  }
+
+  /** The series of a version that is gone for good. */
+  forget(model: string, version: bigint): void {
+    this.#versionRequests.drop(model, String(version));
+    this.#versionLatency.drop(model, String(version));
+    for (const key of this.#series.keys()) {
+      if (key.startsWith(`${model}\0${version}\0`)) this.#series.delete(key);
+    }
+  }
+
+  /** Everything as it is now. The event loop's delay begins anew with each snapshot. */
+  snapshot(): MetricSnapshot[] {
+    return [
+      this.#requests,
+      this.#latency,
+      this.#runtime,
+      this.#exampleCounts,
+      this.#exampleTotal,
+      this.#warmup,
+      this.#versionRequests,
+      this.#versionLatency,
+      this.#inFlight,
+      this.#refused,
+      this.#eventLoop(),
+      ...(this.#models === undefined ? [] : [...modelMetrics(this.#models()), ...processMetrics()]),
+    ].map((metric) => metric.snapshot());
+  }
+
+  close(): void {
+    this.#loopDelay.disable();
+  }
+
+  #eventLoop(): Gauge {
+    const gauge = new Gauge({
+      name: 'tenon_event_loop_delay_seconds',
+      help: "How late the event loop's timers were since the last scrape.",
+      labels: ['thread', 'quantile'],
+    });
+    const delay = this.#loopDelay;
+    if (delay.count > 0) {
+      for (const [quantile, percentile] of [
+        ['0.5', 50],
+        ['0.99', 99],
+        ['1', 100],
+      ] as const) {
+        gauge.with(this.#thread, quantile).set(delay.percentile(percentile) / 1e9);
+      }
+    }
+    delay.reset();
+    return gauge;
+  }
+}
+
+/** Looked-up series that are kept; past it each request looks its own up. */
+const maxCached = 10_000;
+
+/** Snapshots as the text that Prometheus scrapes. */
+export { exposition };
+
+/** What the models tell of themselves: lanes, queues, batches. */
+function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histogram)[] {
+  const labels = ['model_name', 'version'];
+  const counter = (name: string, help: string): Counter => new Counter({ name, help, labels });
+  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, labels });
+  const runs = counter('tenon_model_runs_total', 'Runs that ended, failed ones included.');
+  const failed = counter('tenon_model_failed_runs_total', 'Runs that the engine failed.');
+  const cancelled = counter('tenon_model_cancelled_runs_total', 'Runs that were stopped.');
+  const busy = gauge('tenon_model_busy_lanes', 'Lanes that run the engine.');
+  const lanes = gauge('tenon_model_lanes', 'Lanes that have started.');
+  const queued = gauge('tenon_model_queued_runs', 'Runs that wait for a lane.');
+  const waiting = gauge('tenon_batching_queued_rows', 'Rows that wait for a batch.');
+  const batches = counter('tenon_batching_batches_total', 'Calls of the engine for several runs.');
+  const batchedRuns = counter('tenon_batching_runs_total', 'Runs that were made in batches.');
+  const padding = counter('tenon_batching_padded_rows_total', 'Rows that filled batches up.');
+  // The model counts sizes by powers of two, so these are the bounds there are.
+  const bounds = Array.from({ length: 20 }, (_, i) => 2 ** (i + 1) - 1);
+  const sizes = new Histogram({
+    name: ':tensorflow:serving:batching_session:input_batch_size',
+    help: 'Rows of the runs in a batch.',
+    labels,
+    buckets: bounds,
+  });
+  const wrapped = new Counter({
+    name: ':tensorflow:serving:batching_session:wrapped_run_count',
+    help: 'Total count of calls of the engine for a batch.',
+  });
+  const summaries = new Gauge({
+    name: 'tenon_model_wait_micros',
+    help: 'Wait for a lane in microseconds, since the version was loaded.',
+    labels: [...labels, 'quantile'],
+  });
+  const runMicros = new Gauge({
+    name: 'tenon_model_run_micros',
+    help: 'Calls of the engine in microseconds, since the version was loaded.',
+    labels: [...labels, 'quantile'],
+  });
+  for (const { name, version, model } of models) {
+    const own = [name, String(version)] as const;
+    let stats;
+    try {
+      stats = model.stats();
+    } catch {
+      continue; // closed meanwhile
+    }
+    runs.with(...own).add(stats.runs);
+    failed.with(...own).add(stats.failedRuns);
+    cancelled.with(...own).add(stats.cancelledRuns);
+    busy.with(...own).set(stats.busyLanes);
+    lanes.with(...own).set(stats.lanes.length);
+    queued.with(...own).set(stats.queuedRuns);
+    batches.with(...own).add(stats.batches);
+    batchedRuns.with(...own).add(stats.batchedRuns);
+    padding.with(...own).add(stats.paddedRows);
+    wrapped.with().add(stats.batches);
+    if (stats.batching !== undefined) waiting.with(...own).set(stats.batching.queuedRows);
+    if (stats.batches > 0) {
+      const { numbers } = sizes.with(...own);
+      stats.batchSizes.forEach((count, i) => {
+        (numbers[Math.min(i, bounds.length)] as number) += count;
+      });
+      numbers[bounds.length + 1] = stats.batchRows;
+    }
+    for (const [metric, summary] of [
+      [summaries, stats.queueMicros],
+      [runMicros, stats.runMicros],
+    ] as const) {
+      if (summary.count === 0) continue;
+      metric.with(...own, '0.5').set(summary.p50);
+      metric.with(...own, '0.9').set(summary.p90);
+      metric.with(...own, '0.99').set(summary.p99);
+    }
+  }
+  return [
+    runs,
+    failed,
+    cancelled,
+    busy,
+    lanes,
+    queued,
+    waiting,
+    batches,
+    batchedRuns,
+    padding,
+    sizes,
+    wrapped,
+    summaries,
+    runMicros,
+  ];
+}
+
+function processMetrics(): (Counter | Gauge)[] {
+  const { user, system } = process.cpuUsage();
+  const cpu = new Counter({
+    name: 'process_cpu_seconds_total',
+    help: 'CPU time of the process, all threads together.',
+  });
+  cpu.with().add((user + system) / 1e6);
+  const memory = new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Memory of the process that is in RAM.',
+  });
+  memory.with().set(process.memoryUsage.rss());
+  const started = new Gauge({
+    name: 'process_start_time_seconds',
+    help: 'When the process started, in seconds since 1970.',
+  });
+  started.with().set(Math.round(performance.timeOrigin / 1e3));
+  return [cpu, memory, started];
+}

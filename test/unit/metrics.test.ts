@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest';
+
+import {
+  Counter,
+  exponentialBuckets,
+  exposition,
+  Gauge,
+  Histogram,
+  maxSeries,
+  mergeSnapshots,
+} from '../../lib/server/metric-registry.js';
+import { latencyBuckets, Metrics, type RequestMeasures } from '../../lib/server/metrics.js';
+
+const asked: RequestMeasures = {
+  model: 'm',
+  version: 1n,
+  signature: 'serving_default',
+  method: 'Predict',
+  entrypoint: 'REST',
+  status: 'OK',
+  micros: 100,
+};
+
+/** Lines of the exposition that begin so. */
+function lines(metrics: Metrics, start: string): string[] {
+  return exposition(metrics.snapshot())
+    .split('\n')
+    .filter((line) => line.startsWith(start));
+}
+
+describe('the exposition', () => {
+  it('gives each metric its help, type and series', () => {
+    const counter = new Counter({ name: 'c', help: 'Counts\nthings.', labels: ['a', 'b'] });
+    counter.with('x', 'say "no"\\\n').add(2);
+    const gauge = new Gauge({ name: 'g', help: 'Now.' });
+    gauge.with().set(-1.5);
+    expect(exposition([counter.snapshot(), gauge.snapshot()])).toBe(
+      [
+        '# HELP c Counts\\nthings.',
+        '# TYPE c counter',
+        'c{a="x",b="say \\"no\\"\\\\\\n"} 2',
+        '# HELP g Now.',
+        '# TYPE g gauge',
+        'g -1.5',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  it('leaves out a metric without series', () => {
+    expect(exposition([new Counter({ name: 'c', help: 'h' }).snapshot()])).toBe('');
+  });
+
+  it('counts a histogram up to each bound, the bound included', () => {
+    const histogram = new Histogram({ name: 'h', help: 'h', buckets: [1, 2, 4] });
+    for (const value of [0, 1, 1.5, 2, 4, 5]) histogram.with().observe(value);
+    expect(exposition([histogram.snapshot()]).split('\n').slice(2)).toEqual([
+      'h_bucket{le="1"} 2',
+      'h_bucket{le="2"} 4',
+      'h_bucket{le="4"} 5',
+      'h_bucket{le="+Inf"} 6',
+      'h_sum 13.5',
+      'h_count 6',
+      '',
+    ]);
+  });
+});
+
+describe('a metric', () => {
+  it('has a bounded number of series; the rest counts in one', () => {
+    const counter = new Counter({ name: 'c', help: 'h', labels: ['name'] });
+    for (let i = 0; i < maxSeries + 50; i++) counter.with(`client's ${i}`).add(1);
+    const { series } = counter.snapshot();
+    expect(series).toHaveLength(maxSeries + 1);
+    expect(series.at(-1)).toEqual([[''], [50]]);
+  });
+
+  it('is added up over threads, whose series need not be the same', () => {
+    const threads = [1, 2].map((thread) => {
+      const counter = new Counter({ name: 'c', help: 'h', labels: ['a'] });
+      counter.with('both').add(thread);
+      counter.with(`only ${thread}`).add(7);
+      const histogram = new Histogram({ name: 'h', help: 'h', buckets: [1] });
+      histogram.with().observe(thread);
+      return [counter.snapshot(), histogram.snapshot()];
+    });
+    const [counter, histogram] = mergeSnapshots(threads);
+    expect(counter?.series).toEqual([
+      [['both'], [3]],
+      [['only 1'], [7]],
+      [['only 2'], [7]],
+    ]);
+    expect(histogram?.series).toEqual([[[], [1, 1, 3]]]);
+    // What the threads have themselves is left as it was.
+    expect(threads[0]?.[0]?.series[0]).toEqual([['both'], [1]]);
+  });
+});
+
+describe('the metrics of requests', () => {
+  it('have the 33 bounds of TensorFlow Serving', () => {
+    expect(latencyBuckets).toEqual(exponentialBuckets(10, 1.8, 33));
+    expect(latencyBuckets.slice(0, 3)).toEqual([10, 18, expect.closeTo(32.4)]);
+    expect(latencyBuckets).toHaveLength(33);
+  });
+
+  it('count by model and status, and by version and signature', () => {
+    const metrics = new Metrics();
+    metrics.request(asked);
+    metrics.request(asked);
+    metrics.request({ ...asked, status: 'INVALID_ARGUMENT', version: 2n });
+    expect(lines(metrics, ':tensorflow:serving:request_count')).toEqual([
+      ':tensorflow:serving:request_count{model_name="m",status="OK"} 2',
+      ':tensorflow:serving:request_count{model_name="m",status="INVALID_ARGUMENT"} 1',
+    ]);
+    expect(lines(metrics, 'tenon_requests_total{')).toEqual([
+      'tenon_requests_total{model_name="m",version="1",signature="serving_default",method="Predict",entrypoint="REST",status="OK"} 2',
+      'tenon_requests_total{model_name="m",version="2",signature="serving_default",method="Predict",entrypoint="REST",status="INVALID_ARGUMENT"} 1',
+    ]);
+    expect(lines(metrics, ':tensorflow:serving:request_latency_count')).toEqual([
+      ':tensorflow:serving:request_latency_count{model_name="m",API="Predict",entrypoint="REST"} 3',
+    ]);
+    metrics.close();
+  });
+
+  it('have no series for names that a client makes up', () => {
+    const metrics = new Metrics();
+    for (let i = 0; i < 100; i++) {
+      metrics.request({ ...asked, model: `no ${i}`, version: undefined, status: 'NOT_FOUND' });
+    }
+    expect(lines(metrics, ':tensorflow:serving:request_count')).toEqual([
+      ':tensorflow:serving:request_count{model_name="",status="NOT_FOUND"} 100',
+    ]);
+    metrics.close();
+  });
+
+  it('forget a version that is gone', () => {
+    const metrics = new Metrics();
+    metrics.request(asked);
+    metrics.request({ ...asked, version: 2n });
+    metrics.forget('m', 1n);
+    expect(lines(metrics, 'tenon_requests_total{')).toEqual([
+      expect.stringContaining('version="2"'),
+    ]);
+    metrics.request(asked);
+    expect(lines(metrics, 'tenon_requests_total{')).toHaveLength(2);
+    metrics.close();
+  });
+
+  it('know how many are in flight, each ended once', () => {
+    const metrics = new Metrics();
+    const end = metrics.started('GRPC');
+    metrics.started('GRPC');
+    end();
+    end();
+    expect(lines(metrics, 'tenon_in_flight_requests')).toEqual([
+      'tenon_in_flight_requests{entrypoint="GRPC"} 1',
+    ]);
+    metrics.close();
+  });
+});
