@@ -48,6 +48,11 @@ export interface ServedModel {
   readonly name: string;
   readonly version: bigint;
   readonly model: Model;
+  /**
+   * Rows (dimension 0) that one request may bring at most: `max_batch_size` of a batched model that
+   * does not split larger ones. Undefined: any number.
+   */
+  readonly maxRows?: number | undefined;
   /** What GetModelMetadata answers. */
   signatureDefs(): Readonly<Record<string, SignatureDef>>;
   /** Once, when the request has ended. */
