@@ -35,6 +35,12 @@ export interface SignatureTensor {
   readonly dtype: string;
   /** Undefined for an unknown rank; -1 is an unknown size. */
   readonly shape: readonly number[] | undefined;
+  /** Of a sparse tensor, which has no name of its own, the tensors it is made of. */
+  readonly cooSparse?: {
+    readonly valuesTensorName: string;
+    readonly indicesTensorName: string;
+    readonly denseShapeTensorName: string;
+  };
 }
 
 export interface SignatureDef {
@@ -67,7 +73,10 @@ export interface ModelListing {
 }
 
 export interface Readiness {
-  /** Every configured model has a version AVAILABLE or has failed for good, and we are not stopping. */
+  /**
+   * Every model of the first configuration has had a version AVAILABLE or a load that failed (it may
+   * be tried again), and we are not stopping. Models that come later do not take it back.
+   */
   readonly ready: boolean;
   /** Models that are still loading their first version. */
   readonly waiting: readonly string[];
