@@ -1,5 +1,6 @@
 import type { NativeBatchOutputs, NativeOutputs, NativeSession } from '../native/types.js';
 import type { BatchRequest, Runner, RunnerLoad, RunnerOptions, RunRequest } from '../runner.js';
+import { runBatch } from './batch-call.js';
 import { run } from './exchange.js';
 
 /** One session of an engine, with its lanes. */
@@ -15,20 +16,8 @@ export class NativeRunner implements Runner {
     return run(this.session, request, options);
   }
 
-  runBatch(
-    { signature, inputs, members, outputs, layout }: BatchRequest,
-    { ticket, priority, borrow }: RunnerOptions,
-  ): Promise<NativeBatchOutputs> {
-    return this.session.runBatch(
-      signature,
-      inputs,
-      members,
-      outputs,
-      layout,
-      ticket,
-      priority,
-      borrow,
-    );
+  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<NativeBatchOutputs> {
+    return runBatch(this.session, batch, options);
   }
 
   cancel(ticket: number): void {

@@ -95,6 +95,27 @@ export interface NativeBatchLayout {
   trims: readonly (readonly [output: number, dim: number, of: number, inputDim: number])[];
 }
 
+/** The tensors of a batch's members, described by numbers: each value that crosses costs. */
+export interface NativeMembers {
+  count: number;
+  /**
+   * For each member and each input: dtype, index of the source, offset in it, byte length, rank and
+   * the sizes. Read during the call only.
+   */
+  numbers: Float64Array;
+  /** How many of the numbers count. */
+  length: number;
+  /** Where elements are: memory (a view where it is no ArrayBuffer's), or the strings of a tensor. */
+  sources: readonly (ArrayBuffer | ArrayBufferView | readonly (string | Uint8Array)[])[];
+}
+
+/**
+ * One output of a batch: a value for each member, or one of all their rows below each other, for
+ * the receiver to cut and copy.
+ */
+export type NativeBatchResult =
+  { readonly members: readonly NativeValueOut[] } | { readonly whole: NativeTensorOut };
+
 /** Outputs for each member of a batch, in order. */
 export type NativeBatchOutputs = readonly NativeOutputs[];
 
@@ -375,30 +396,29 @@ export interface NativeSession {
   ): NativeOutputs | Promise<NativeOutputs>;
   /**
    * Several requests as one call of the engine, on a lane: rows are gathered into one tensor an
-   * input and outputs cut into the members' rows, each an ArrayBuffer of its own.
+   * input, and outputs cut into the members' rows, small ones by whoever receives them.
    *
    * Memory of the members goes as in `run`: what Tenon owns by pointer, anything else is copied
    * before the call returns, straight to its place in the batch, unless `borrow`.
    *
    * Throws or rejects with a TenonError: ERR_TENON_BATCH where an output is no tensor of
-   * `layout.rows` rows or cannot be cut back; ERR_TENON_UNSUPPORTED for members that are no tensors
-   * in host memory, and for packed dtypes whose rows are no whole bytes; as `run` otherwise. What
-   * is wrong with one member names it by its position.
+   * `layout.rows` rows or cannot be cut back; ERR_TENON_UNSUPPORTED for packed dtypes whose rows
+   * are no whole bytes; as `run` otherwise. What is wrong with one member names it by its position.
    *
-   * @param members `members[m][i]` is the tensor for `inputs[i]`; its dimension 0 counts the rows
-   *   of the member, the same for all its inputs.
+   * @param members Tensors, of which dimension 0 counts the rows of the member, the same for all its
+   *   inputs.
    * @param ticket As for `run`: `cancel` stops the whole batch.
    */
   runBatch(
     signature: number,
     inputs: readonly number[],
-    members: readonly (readonly NativeTensorIn[])[],
+    members: NativeMembers,
     outputs: readonly number[],
     layout: NativeBatchLayout,
     ticket: number,
     priority: number,
     borrow: boolean,
-  ): Promise<NativeBatchOutputs>;
+  ): Promise<readonly NativeBatchResult[]>;
   /** The same as `run` on the calling thread. */
   runSync(
     signature: number,

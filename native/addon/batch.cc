@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -22,11 +23,12 @@ Napi::Array AsArray(Napi::Value value, const char* what) {
   return value.As<Napi::Array>();
 }
 
+// Above it not every integer is a double.
+constexpr double kMostExact = 9007199254740991;
+
 int64_t AsSize(Napi::Value value, const char* what) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  // Above it not every integer is a double.
-  constexpr double kMost = 9007199254740991;
-  if (!(number >= 0 && number <= kMost) || std::trunc(number) != number) {
+  if (!(number >= 0 && number <= kMostExact) || std::trunc(number) != number) {
     ThrowInvalidArgument(value.Env(), std::string("a size for ") + what);
   }
   return static_cast<int64_t>(number);
@@ -85,29 +87,91 @@ BatchLayout ReadLayout(Napi::Value value) {
   return layout;
 }
 
+// The numbers that describe members, one after the other. Nothing in them is believed.
+class Numbers {
+ public:
+  Numbers(Napi::Env env, std::span<const double> numbers) : env_(env), numbers_(numbers) {}
+
+  size_t left() const { return numbers_.size(); }
+
+  // One that counts something, or is an index.
+  size_t Next() {
+    const double number = numbers_.empty() ? -1 : numbers_.front();
+    if (!(number >= 0 && number <= kMostExact) || std::trunc(number) != number) {
+      ThrowInvalidArgument(env_, "sizes in the numbers of a member");
+    }
+    numbers_ = numbers_.subspan(1);
+    return static_cast<size_t>(number);
+  }
+
+ private:
+  const Napi::Env env_;
+  std::span<const double> numbers_;
+};
+
+std::span<const double> ReadNumbers(Napi::Value value) {
+  if (!value.IsTypedArray() ||
+      value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+    ThrowInvalidArgument(value.Env(), "a Float64Array for the numbers of members");
+  }
+  const auto numbers = value.As<Napi::Float64Array>();
+  return {numbers.Data(), numbers.ElementLength()};
+}
+
+Tensor ReadMemberFeed(Napi::Env env, const std::vector<FeedSource>& sources, Numbers* numbers,
+                      ByteCounts* bytes) {
+  const size_t dtype_number = numbers->Next();
+  const auto dtype = dtype_number < kDTypeCount
+                         ? DTypeFromNumber(static_cast<uint32_t>(dtype_number))
+                         : std::nullopt;
+  if (!dtype) {
+    ThrowInvalidArgument(env, "the number of a dtype, received " + std::to_string(dtype_number));
+  }
+  const size_t source = numbers->Next();
+  if (source >= sources.size()) ThrowInvalidArgument(env, "the index of a source");
+  const size_t offset = numbers->Next();
+  const size_t byte_length = numbers->Next();
+  const size_t rank = numbers->Next();
+  if (rank > numbers->left()) ThrowInvalidArgument(env, "all sizes of a member");
+  Tensor tensor;
+  tensor.dtype = *dtype;
+  tensor.shape.resize(rank);
+  for (int64_t& size : tensor.shape) size = static_cast<int64_t>(numbers->Next());
+  ReadFeed(env, sources[source], offset, byte_length, &tensor, bytes);
+  return tensor;
+}
+
 void ReadMembers(Napi::Value value, BatchRequest* request, ByteCounts* bytes) {
   const Napi::Env env = value.Env();
-  const Napi::Array members = AsArray(value, "members");
+  if (!value.IsObject()) ThrowInvalidArgument(env, "an object for the members of a batch");
+  const Napi::Object object = value.As<Napi::Object>();
   const size_t inputs = request->inputs.size();
-  request->member_count = members.Length();
-  for (uint32_t member = 0; member < members.Length(); ++member) {
-    const Napi::HandleScope scope(env);
+  request->member_count = static_cast<size_t>(AsSize(object.Get("count"), "members"));
+  const std::span<const double> written = ReadNumbers(object.Get("numbers"));
+  const auto length = static_cast<size_t>(AsSize(object.Get("length"), "numbers"));
+  if (length > written.size()) ThrowInvalidArgument(env, "as many numbers as there are");
+  Numbers numbers(env, written.first(length));
+  const Napi::Array places = AsArray(object.Get("sources"), "sources");
+  std::vector<FeedSource> sources(places.Length());
+  for (uint32_t i = 0; i < sources.size(); ++i) sources[i] = ReadFeedSource(places.Get(i));
+  if (inputs == 0) return;
+  if (request->member_count > numbers.left() / inputs) {
+    ThrowInvalidArgument(env, "numbers for each member of the batch");
+  }
+  request->feeds.reserve(request->member_count * inputs);
+  for (size_t member = 0; member < request->member_count; ++member) {
     try {
-      const Napi::Array feeds = AsArray(members.Get(member), "a tensor for each input");
-      if (feeds.Length() != inputs) {
-        ThrowInvalidArgument(env, "a tensor for each of " + std::to_string(inputs) +
-                                      " inputs, received " + std::to_string(feeds.Length()));
-      }
-      for (uint32_t i = 0; i < inputs; ++i) {
-        request->feeds.push_back(ReadMember(feeds.Get(i), bytes));
+      for (size_t i = 0; i < inputs; ++i) {
+        request->feeds.push_back(ReadMemberFeed(env, sources, &numbers, bytes));
       }
     } catch (const Napi::Error& error) {
-      const Napi::Object object = error.Value();
-      const std::string message = object.Get("message").ToString();
-      object.Set("message", message + " (member " + std::to_string(member) + " of the batch)");
+      const Napi::Object thrown = error.Value();
+      const std::string message = thrown.Get("message").ToString();
+      thrown.Set("message", message + " (member " + std::to_string(member) + " of the batch)");
       throw;
     }
   }
+  if (numbers.left() > 0) ThrowInvalidArgument(env, "no more numbers than the members have");
 }
 
 }  // namespace
@@ -133,19 +197,28 @@ std::unique_ptr<Gather> ReadBatch(const Napi::CallbackInfo& info, ModelHost& hos
   throw ToError(env, {StatusCode::kOutOfMemory, "expected memory to put a batch together"});
 }
 
-Napi::Value WriteBatch(Napi::Env env, size_t member_count, const std::vector<Value>& outputs,
+Napi::Value WriteBatch(Napi::Env env, const std::vector<ScatteredOutput>& outputs,
                        ModelHost::Stats& stats) {
-  const size_t count = outputs.size() / member_count;
-  Napi::Array members = Napi::Array::New(env, member_count);
-  for (uint32_t member = 0; member < member_count; ++member) {
-    const Napi::HandleScope scope(env);
-    Napi::Array values = Napi::Array::New(env, count);
-    for (uint32_t i = 0; i < count; ++i) {
-      values.Set(i, WriteValue(env, outputs[member * count + i], &stats.outputs));
+  Napi::Array result = Napi::Array::New(env, outputs.size());
+  for (uint32_t i = 0; i < outputs.size(); ++i) {
+    const auto& [is_whole, parts] = outputs[i];
+    Napi::Object output = Napi::Object::New(env);
+    if (is_whole) {
+      // Each member gets a copy, however the whole of them goes there.
+      ByteCounts counts;
+      output.Set("whole", WriteValue(env, parts.front(), &counts));
+      stats.outputs.copied.fetch_add(parts.front().tensor.byte_length, std::memory_order_relaxed);
+    } else {
+      Napi::Array values = Napi::Array::New(env, parts.size());
+      for (uint32_t member = 0; member < parts.size(); ++member) {
+        const Napi::HandleScope scope(env);
+        values.Set(member, WriteValue(env, parts[member], &stats.outputs));
+      }
+      output.Set("members", values);
     }
-    members.Set(member, values);
+    result.Set(i, output);
   }
-  return members;
+  return result;
 }
 
 Napi::Array WriteBatchSizes(Napi::Env env, const ModelHost::Stats& stats) {

@@ -16,8 +16,8 @@ namespace tenon::addon {
 // single member's names its position.
 std::unique_ptr<Gather> ReadBatch(const Napi::CallbackInfo& info, ModelHost& host, bool borrow);
 
-// The outputs of `member_count` members, an array each.
-Napi::Value WriteBatch(Napi::Env env, size_t member_count, const std::vector<Value>& outputs,
+// A NativeBatchResult of lib/native/types.ts.
+Napi::Value WriteBatch(Napi::Env env, const std::vector<ScatteredOutput>& outputs,
                        ModelHost::Stats& stats);
 
 // How many batches were of 2^i to 2^(i + 1) - 1 rows, up to the largest.

@@ -241,13 +241,16 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   const RunSettings settings = ReadSettings(info);
   struct Exchange {
     std::unique_ptr<Gather> batch;
-    Outputs outputs;
+    std::vector<ScatteredOutput> outputs;
   };
   auto exchange = std::make_shared<Exchange>();
   exchange->batch = ReadBatch(info, *host, settings.borrow);
   ModelHost* const runner = host.get();
   Call call;
-  if (settings.borrow) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
+  if (!exchange->batch->IsAllOwned()) {
+    const Napi::Object members = info[2].As<Napi::Object>();
+    call.lent = Napi::Persistent(members.Get("sources").As<Napi::Object>());
+  }
   call.ticket = settings.ticket;
   call.priority = settings.priority;
   call.runs = exchange->batch->request().member_count;
@@ -258,8 +261,7 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
     return {};
   };
   call.result = [exchange, runner](Napi::Env settle_env) {
-    return WriteBatch(settle_env, exchange->batch->request().member_count, exchange->outputs,
-                      runner->stats());
+    return WriteBatch(settle_env, exchange->outputs, runner->stats());
   };
   return Submit(env, std::move(call));
 }

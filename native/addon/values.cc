@@ -99,6 +99,20 @@ std::shared_ptr<const StringTable> ReadStrings(Napi::Env env, napi_value value) 
   return table;
 }
 
+// Makes memory of its own the tensor's, with a copy of what is at `data`.
+void CopyInto(Napi::Env env, const void* data, size_t byte_length, Tensor* tensor,
+              ByteCounts* bytes) {
+  bytes->copied.fetch_add(byte_length, std::memory_order_relaxed);
+  tensor->byte_length = byte_length;
+  tensor->owner = AllocateAligned(byte_length);
+  if (tensor->owner == nullptr) {
+    throw ToError(env, {StatusCode::kOutOfMemory,
+                        "expected memory for a feed of " + std::to_string(byte_length) + " bytes"});
+  }
+  tensor->data = tensor->owner.get();
+  if (byte_length > 0) std::memcpy(tensor->data, data, byte_length);
+}
+
 enum class Purpose { kFeed, kTarget };
 
 Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory memory,
@@ -140,26 +154,18 @@ Tensor ReadTensor(Napi::Env env, napi_value array, Purpose purpose, FeedMemory m
     size_t length = 0;
     Check(env, napi_get_arraybuffer_info(env, view.buffer, &start, &length));
     const bool may_pass = memory == FeedMemory::kBorrowed || memory == FeedMemory::kKept ||
-                          memory == FeedMemory::kGathered || purpose == Purpose::kTarget ||
-                          !IsIndexLike(tensor.dtype);
+                          purpose == Purpose::kTarget || !IsIndexLike(tensor.dtype);
     if (may_pass && start != nullptr) {
       tensor.owner = memory == FeedMemory::kBorrowed ? nullptr : MemoryRegistry::Get().Find(start);
       if (tensor.owner != nullptr || memory == FeedMemory::kBorrowed ||
-          memory == FeedMemory::kLent || memory == FeedMemory::kGathered) {
+          memory == FeedMemory::kLent) {
         bytes->passed.fetch_add(view.byte_length, std::memory_order_relaxed);
         tensor.data = view.data;
         return tensor;
       }
     }
   }
-  bytes->copied.fetch_add(view.byte_length, std::memory_order_relaxed);
-  tensor.owner = AllocateAligned(view.byte_length);
-  if (tensor.owner == nullptr) {
-    throw ToError(env, {StatusCode::kOutOfMemory, "expected memory for a feed of " +
-                                                      std::to_string(view.byte_length) + " bytes"});
-  }
-  tensor.data = tensor.owner.get();
-  if (view.byte_length > 0) std::memcpy(tensor.data, view.data, view.byte_length);
+  CopyInto(env, view.data, view.byte_length, &tensor, bytes);
   return tensor;
 }
 
@@ -273,15 +279,56 @@ Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes) {
   return ReadNested(value.Env(), value, memory, bytes, 0);
 }
 
-Tensor ReadMember(Napi::Value value, ByteCounts* bytes) {
-  bool is_array = false;
-  Check(value.Env(), napi_is_array(value.Env(), value, &is_array));
-  if (!is_array) {
-    throw ToError(value.Env(), {StatusCode::kUnsupported,
-                                "expected tensors in host memory to batch, received another value: "
-                                "it has no rows"});
+FeedSource ReadFeedSource(Napi::Value value) {
+  const napi_env env = value.Env();
+  FeedSource source;
+  bool is_it = false;
+  Check(env, napi_is_arraybuffer(env, value, &is_it));
+  if (is_it) {
+    Check(env, napi_get_arraybuffer_info(env, value, &source.data, &source.byte_length));
+    if (source.byte_length == 0) {
+      source.is_detached = IsDetached(env, value);
+    } else {
+      source.owner = MemoryRegistry::Get().Find(source.data);
+    }
+    return source;
   }
-  return ReadTensor(value.Env(), value, Purpose::kFeed, FeedMemory::kGathered, bytes);
+  Check(env, napi_is_array(env, value, &is_it));
+  if (is_it) {
+    source.strings = value;
+    return source;
+  }
+  const View view = ReadView(env, value);
+  source.data = view.data;
+  source.byte_length = view.byte_length;
+  source.is_shared = true;
+  return source;
+}
+
+void ReadFeed(Napi::Env env, const FeedSource& source, size_t offset, size_t byte_length,
+              Tensor* tensor, ByteCounts* bytes) {
+  const bool is_string = tensor->dtype == DType::kString;
+  if (is_string != (source.strings != nullptr)) {
+    ThrowInvalidArgument(env, is_string ? "an array for the data of a string tensor"
+                                        : "an ArrayBufferView for the data of a tensor");
+  }
+  if (is_string) {
+    tensor->strings = ReadStrings(env, source.strings);
+    return;
+  }
+  if (source.is_detached) ThrowDetached(env);
+  if (offset > source.byte_length || byte_length > source.byte_length - offset) {
+    ThrowInvalidArgument(env, "a place within its memory for the data of a tensor");
+  }
+  char* const data = static_cast<char*>(source.data) + offset;
+  if (source.is_shared) {
+    CopyInto(env, data, byte_length, tensor, bytes);
+    return;
+  }
+  bytes->passed.fetch_add(byte_length, std::memory_order_relaxed);
+  tensor->data = data;
+  tensor->byte_length = byte_length;
+  tensor->owner = source.owner;
 }
 
 Tensor ReadTarget(Napi::Value value, FeedMemory memory) {

@@ -26,10 +26,6 @@ enum class FeedMemory {
   // calling thread, during which JavaScript stands still. SharedArrayBuffers
   // are copied all the same, other threads may write to them.
   kBorrowed,
-  // Every suitable buffer goes by pointer, with its owner where that is Tenon: for
-  // a caller that copies what has none while JavaScript stands still or has
-  // promised to leave it alone, and integers in any case.
-  kGathered,
 };
 
 // Below this an output is copied into an ordinary ArrayBuffer: making external
@@ -41,9 +37,27 @@ inline constexpr size_t kExternalMinBytes = 16 * 1024;
 // detached, ill-typed or too large. `bytes` is told what was copied or passed.
 Value ReadValue(Napi::Value value, FeedMemory memory, ByteCounts* bytes);
 
-// A tensor of a batch's member, see FeedMemory::kGathered. Throws
-// ERR_TENON_UNSUPPORTED for any other value.
-Tensor ReadMember(Napi::Value value, ByteCounts* bytes);
+// Where feeds of a batch's members lie: memory, or the strings of one.
+struct FeedSource {
+  void* data = nullptr;
+  size_t byte_length = 0;
+  // Null where the memory is not Tenon's. It is then the caller's to copy while
+  // JavaScript stands still, or has promised to leave it alone.
+  std::shared_ptr<void> owner;
+  bool is_detached = false;
+  bool is_shared = false;        // other threads may write to it
+  napi_value strings = nullptr;  // an array of them, in place of memory
+};
+
+// Of an ArrayBuffer, a view (for memory that is no ArrayBuffer's), or an array of
+// strings. Throws coded errors for anything else.
+FeedSource ReadFeedSource(Napi::Value value);
+
+// Gives `tensor`, whose dtype is set, what lies at `offset` of `source`; of strings all.
+// Memory that other threads may write to is copied. Throws coded errors for what is
+// detached, not there or of the wrong kind.
+void ReadFeed(Napi::Env env, const FeedSource& source, size_t offset, size_t byte_length,
+              Tensor* tensor, ByteCounts* bytes);
 
 // The tensor an output is to be written into: memory that Tenon owns, or, for a
 // run during which JavaScript stands still, any.

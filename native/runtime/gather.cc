@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "platform/aligned_memory.h"
+
 namespace tenon {
 namespace {
 
@@ -66,12 +68,25 @@ Status Gather::Prepare(const ModelInfo& info) {
 }
 
 bool Gather::GoesAsItIs(size_t input) const {
-  if (request_.member_count != 1 || request_.feed(0, input).shape != tensors_[input].shape) {
+  const Tensor& first = request_.feed(0, input);
+  if (first.dtype == DType::kString) {
+    return request_.member_count == 1 && first.shape == tensors_[input].shape;
+  }
+  // JavaScript might write to indices between their check and their use.
+  if (first.owner == nullptr || IsIndexLike(first.dtype)) return false;
+  if (request_.layout.rows != member_rows()) return false;
+  if (request_.member_count > 1 &&
+      reinterpret_cast<uintptr_t>(first.data) % kTensorAlignment != 0) {
     return false;
   }
-  const Tensor& feed = request_.feed(0, input);
-  // JavaScript might write to indices between their check and their use.
-  return feed.dtype == DType::kString || (feed.owner != nullptr && !IsIndexLike(feed.dtype));
+  const char* next = static_cast<const char*>(first.data);
+  for (size_t member = 0; member < request_.member_count; ++member) {
+    const Tensor& feed = request_.feed(member, input);
+    if (feed.owner != first.owner || feed.data != next) return false;
+    if (!SameRows(feed.shape, tensors_[input].shape)) return false;
+    next += feed.byte_length;
+  }
+  return true;
 }
 
 Status Gather::MakeTensor(size_t input) {
@@ -186,7 +201,12 @@ Status Gather::CopyRest() {
   for (size_t input = 0; input < tensors_.size(); ++input) {
     Tensor& tensor = tensors_[input];
     if (tensor.owner == nullptr && GoesAsItIs(input)) {
+      const Shape& shape = request_.layout.shapes[input];
       tensor = request_.feed(0, input);
+      tensor.shape = shape;
+      for (size_t member = 1; member < request_.member_count; ++member) {
+        tensor.byte_length += request_.feed(member, input).byte_length;
+      }
       continue;
     }
     if (tensor.dtype == DType::kString) {

@@ -17,8 +17,8 @@ namespace tenon {
 // a pool: each byte is copied once, and where the pool has buffers nothing is
 // allocated for them (strings excepted, whose tables have no fixed size).
 //
-// A tensor of one member that is the whole batch goes as it is where its memory
-// is Tenon's.
+// Tensors of members that are the whole batch's as they lie, one after the other in
+// memory of Tenon's, go as they are.
 class Gather {
  public:
   // Checks the request, see CheckBatch.
@@ -33,6 +33,9 @@ class Gather {
   // is let go of. Once `cancel` is cancelled, memory without an owner is not
   // touched any more; it may vanish as soon as Cancel has returned.
   Status Finish(CancelToken* cancel, RunRequest* run);
+
+  // Whether nothing is left to copy that has no owner.
+  bool IsAllOwned() const;
 
   const BatchRequest& request() const { return request_; }
   uint64_t copied_bytes() const { return copied_bytes_; }
@@ -54,7 +57,6 @@ class Gather {
   void CopyFeed(size_t member, size_t input);
   void JoinStrings(size_t input);
   void RepeatLastRow(Tensor* tensor) const;
-  bool IsAllOwned() const;
   Status CopyRest();
 
   BatchRequest request_;

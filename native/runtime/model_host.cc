@@ -6,8 +6,6 @@
 #include <new>
 #include <stdexcept>
 
-#include "runtime/scatter.h"
-
 namespace tenon {
 namespace {
 
@@ -84,7 +82,8 @@ Result<std::vector<Value>> ModelHost::Run(const RunRequest& request, uint64_t* n
   return outputs;
 }
 
-Result<std::vector<Value>> ModelHost::RunBatch(Gather* batch, size_t small, CancelToken* cancel) {
+Result<std::vector<ScatteredOutput>> ModelHost::RunBatch(Gather* batch, size_t small,
+                                                         CancelToken* cancel) {
   try {
     return GatherAndRun(batch, small, cancel);
   } catch (const std::bad_alloc&) {
@@ -95,8 +94,8 @@ Result<std::vector<Value>> ModelHost::RunBatch(Gather* batch, size_t small, Canc
   return status;
 }
 
-Result<std::vector<Value>> ModelHost::GatherAndRun(Gather* batch, size_t small,
-                                                   CancelToken* cancel) {
+Result<std::vector<ScatteredOutput>> ModelHost::GatherAndRun(Gather* batch, size_t small,
+                                                             CancelToken* cancel) {
   const BatchRequest& request = batch->request();
   RunRequest run;
   run.signature = request.signature;

@@ -15,6 +15,7 @@
 #include "runtime/executor.h"
 #include "runtime/gather.h"
 #include "runtime/histogram.h"
+#include "runtime/scatter.h"
 
 namespace tenon {
 
@@ -68,10 +69,10 @@ class ModelHost {
   // The buffers that batches are gathered in.
   const std::shared_ptr<BufferPool>& buffers() const { return buffers_; }
 
-  // Runs the members of `batch` as one call of the engine, and gives their outputs
-  // member by member; for `small` see Scatter. What a batch takes says nothing of
-  // a single run, so nothing is learned from it.
-  Result<std::vector<Value>> RunBatch(Gather* batch, size_t small, CancelToken* cancel);
+  // Runs the members of `batch` as one call of the engine, and gives each output as
+  // Scatter does; see there for `small`. What a batch takes says nothing of a single
+  // run, so nothing is learned from it.
+  Result<std::vector<ScatteredOutput>> RunBatch(Gather* batch, size_t small, CancelToken* cancel);
 
   // Takes note of a run made elsewhere (a bound one). One that is not usual, because
   // its engine was told to trace it, say, teaches nothing of how long others take.
@@ -106,7 +107,8 @@ class ModelHost {
   static void Destroy(ModelHost* host);
 
   Result<std::vector<Value>> Timed(const RunRequest& request, uint64_t* nanoseconds);
-  Result<std::vector<Value>> GatherAndRun(Gather* batch, size_t small, CancelToken* cancel);
+  Result<std::vector<ScatteredOutput>> GatherAndRun(Gather* batch, size_t small,
+                                                    CancelToken* cancel);
   // What became of `runs` calls that were one for the engine.
   void Count(uint64_t runs, uint64_t nanoseconds, const Status& status);
 

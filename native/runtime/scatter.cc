@@ -41,10 +41,9 @@ Status CheckOutput(const Value& output, const ValueSpec& spec, size_t rows) {
 // One output of the batch, cut again and again.
 class Cutter {
  public:
-  Cutter(const Tensor& tensor, const ValueSpec& spec, size_t rows, size_t small)
+  Cutter(const Tensor& tensor, const ValueSpec& spec, size_t rows)
       : tensor_(tensor),
         spec_(spec),
-        small_(small),
         row_elements_(rows == 0 ? 0 : ElementCount(tensor.shape).value_or(0) / rows),
         row_bytes_(rows == 0 ? 0 : tensor.byte_length / rows) {}
 
@@ -71,14 +70,12 @@ class Cutter {
     part->byte_length =
         DTypeByteLength(tensor_.dtype, ElementCount(part->shape).value_or(0)).value_or(0);
     if (part->byte_length == 0) return {};
-    if (!trimmed && tensor_.exclusive) {
-      const bool shares = part->byte_length >= tensor_.byte_length - part->byte_length;
-      if (part->byte_length < small_ || shares) {
-        part->data = from;
-        part->owner = tensor_.owner;
-        part->exclusive = part->byte_length >= small_;
-        return {};
-      }
+    if (!trimmed && tensor_.exclusive &&
+        part->byte_length >= tensor_.byte_length - part->byte_length) {
+      part->data = from;
+      part->owner = tensor_.owner;
+      part->exclusive = true;
+      return {};
     }
     part->owner = AllocateAligned(part->byte_length);
     if (part->owner == nullptr) {
@@ -115,29 +112,51 @@ class Cutter {
 
   const Tensor& tensor_;
   const ValueSpec& spec_;
-  const size_t small_;
   const size_t row_elements_;
   const size_t row_bytes_;
 };
 
+// Whether every member's part is smaller than `small` bytes.
+bool AreSmall(const Tensor& tensor, const Gather& batch, size_t small) {
+  const BatchRequest& request = batch.request();
+  const size_t rows = request.layout.rows;
+  const size_t row_bytes = rows == 0 ? 0 : tensor.byte_length / rows;
+  for (size_t member = 0; member < request.member_count; ++member) {
+    const size_t own = batch.first_row(member + 1) - batch.first_row(member);
+    if (own * row_bytes >= small) return false;
+  }
+  return true;
+}
+
+// The rows of members, without those that fill the batch up.
+Value MembersRows(const Tensor& tensor, const Gather& batch) {
+  Tensor whole = tensor;
+  const size_t rows = batch.request().layout.rows;
+  if (rows > 0) whole.byte_length = whole.byte_length / rows * batch.member_rows();
+  whole.shape[0] = static_cast<int64_t>(batch.member_rows());
+  return Value::Of(std::move(whole));
+}
+
 }  // namespace
 
-Result<std::vector<Value>> Scatter(const ModelInfo& info, const Gather& batch,
-                                   const std::vector<Value>& outputs, size_t small,
-                                   uint64_t* copied_bytes) {
+Result<std::vector<ScatteredOutput>> Scatter(const ModelInfo& info, const Gather& batch,
+                                             const std::vector<Value>& outputs, size_t small,
+                                             uint64_t* copied_bytes) {
   const BatchRequest& request = batch.request();
   const BatchLayout& layout = request.layout;
   const Signature& signature = info.signatures[request.signature];
   if (outputs.size() != request.outputs.size()) {
     return Status(StatusCode::kInternal, "expected one value for each output of the batch");
   }
-  std::vector<Value> parts(request.member_count * outputs.size());
+  std::vector<ScatteredOutput> scattered(outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     const ValueSpec& spec = signature.outputs[request.outputs[i]];
     TENON_RETURN_IF_ERROR(CheckOutput(outputs[i], spec, layout.rows));
     const Tensor& tensor = outputs[i].tensor;
+    bool is_trimmed = false;
     for (const BatchLayout::Trim& trim : layout.trims) {
       if (trim.output != i) continue;
+      is_trimmed = true;
       const int64_t expected = layout.shapes[trim.of][trim.input_dim];
       if (trim.dim < tensor.shape.size() && tensor.shape[trim.dim] == expected) continue;
       return Status(StatusCode::kBatch,
@@ -146,7 +165,14 @@ Result<std::vector<Value>> Scatter(const ModelInfo& info, const Gather& batch,
                         "\", to be cut back to a member's own, received shape " +
                         ShapeToString(tensor.shape));
     }
-    const Cutter cutter(tensor, spec, layout.rows, small);
+    std::vector<Value>& parts = scattered[i].parts;
+    if (!is_trimmed && tensor.dtype != DType::kString && AreSmall(tensor, batch, small)) {
+      scattered[i].is_whole = true;
+      parts.push_back(MembersRows(tensor, batch));
+      continue;
+    }
+    const Cutter cutter(tensor, spec, layout.rows);
+    parts.resize(request.member_count);
     for (size_t member = 0; member < request.member_count; ++member) {
       const size_t first = batch.first_row(member);
       const size_t end = batch.first_row(member + 1);
@@ -155,12 +181,12 @@ Result<std::vector<Value>> Scatter(const ModelInfo& info, const Gather& batch,
       for (const BatchLayout::Trim& trim : layout.trims) {
         if (trim.output == i) shape[trim.dim] = batch.feed_dim(member, trim.of, trim.input_dim);
       }
-      Value& part = parts[member * outputs.size() + i];
+      Value& part = parts[member];
       part.kind = Value::Kind::kTensor;
       TENON_RETURN_IF_ERROR(cutter.Cut(first, end, std::move(shape), &part.tensor, copied_bytes));
     }
   }
-  return parts;
+  return scattered;
 }
 
 }  // namespace tenon

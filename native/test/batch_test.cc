@@ -125,12 +125,24 @@ bool Names(const Status& status, StatusCode code, const std::string& words) {
 
 constexpr size_t kSmall = 64;
 
-Result<std::vector<Value>> Cut(const ModelInfo& info, const Gather& gather,
-                               std::vector<Tensor> outputs) {
+Result<std::vector<ScatteredOutput>> Cut(const ModelInfo& info, const Gather& gather,
+                                         std::vector<Tensor> outputs) {
   std::vector<Value> values;
   for (Tensor& output : outputs) values.push_back(Value::Of(std::move(output)));
   uint64_t copied = 0;
   return Scatter(info, gather, values, kSmall, &copied);
+}
+
+// A member's rows of an output, whether it was cut or stayed whole.
+Tensor MemberOf(const ScatteredOutput& output, const Gather& gather, size_t member) {
+  if (!output.is_whole) return output.parts[member].tensor;
+  Tensor part = output.parts[0].tensor;
+  const size_t row_bytes = gather.member_rows() == 0 ? 0 : part.byte_length / gather.member_rows();
+  const size_t rows = gather.first_row(member + 1) - gather.first_row(member);
+  part.data = static_cast<char*>(part.data) + gather.first_row(member) * row_bytes;
+  part.byte_length = rows * row_bytes;
+  part.shape[0] = static_cast<int64_t>(rows);
+  return part;
 }
 
 // A session whose outputs are what the test makes of the feeds.
@@ -221,6 +233,36 @@ TEST("gather: the only member's own memory goes as it is, indices excepted") {
         indices.data);
   CHECK(GatherAll(InfoOf({DType::kFloat32}), RequestOf({whole}, {3, 2})).run.feeds[0].tensor.data !=
         data);
+}
+
+TEST("gather: members' memory goes as it is where it lies together and is the whole batch") {
+  const std::shared_ptr<void> memory = AllocateAligned(4 * 16 * sizeof(float));
+  const auto at = [&](size_t row, size_t rows) {
+    Tensor tensor;
+    tensor.dtype = DType::kFloat32;
+    tensor.shape = {static_cast<int64_t>(rows), 16};
+    tensor.byte_length = rows * 16 * sizeof(float);
+    tensor.data = static_cast<float*>(memory.get()) + row * 16;
+    tensor.owner = memory;
+    return tensor;
+  };
+  std::memset(memory.get(), 0, 4 * 16 * sizeof(float));
+  const auto place = [&](std::vector<Tensor> members, Shape shape) {
+    return GatherAll(InfoOf({DType::kFloat32}), RequestOf(std::move(members), std::move(shape)))
+        .run.feeds[0]
+        .tensor;
+  };
+  const Tensor together = place({at(1, 1), at(2, 2)}, {3, 16});
+  CHECK(together.data == at(1, 1).data && together.owner == memory);
+  CHECK_EQ(together.byte_length, size_t{3 * 64});
+  CHECK((together.shape == Shape{3, 16}));
+  // Out of order, with a gap, with a row to fill up, of several owners.
+  CHECK(place({at(2, 1), at(1, 1)}, {2, 16}).owner != memory);
+  CHECK(place({at(0, 1), at(2, 1)}, {2, 16}).owner != memory);
+  CHECK(place({at(0, 1), at(1, 1)}, {4, 16}).owner != memory);
+  Tensor other = at(1, 1);
+  other.owner = std::make_shared<int>(0);
+  CHECK(place({at(0, 1), other}, {2, 16}).owner != memory);
 }
 
 TEST("gather: shorter members are padded, and masks mark what is theirs") {
@@ -319,8 +361,9 @@ TEST("gather: random layouts as a plain loop over elements would fill them") {
     const auto parts = Cut(info, *gathered.gather, {TensorOf(DType::kInt16, batch, expected)});
     CHECK_OK(parts);
     for (size_t m = 0; m < given.size(); ++m) {
-      CHECK((parts.value()[m].tensor.shape == given[m].first));
-      CHECK((ElementsOf<int16_t>(parts.value()[m].tensor) == given[m].second));
+      CHECK((MemberOf(parts.value()[0], *gathered.gather, m).shape == given[m].first));
+      CHECK((ElementsOf<int16_t>(MemberOf(parts.value()[0], *gathered.gather, m)) ==
+             given[m].second));
     }
   }
 }
@@ -454,7 +497,7 @@ TEST("corner: a rank without end needs no stack") {
   CHECK(to[0] == 8 && to[1] == 8 && to[2] == 8);
 }
 
-TEST("scatter: a member's output is small, or shares no more than it keeps, or is its own") {
+TEST("scatter: small outputs stay whole, others share no more than they keep or are their own") {
   const ModelInfo info = InfoOf({DType::kFloat32});
   const auto batch =
       GatherAll(info, RequestOf({Floats({3, 1}, {1, 2, 3}), Floats({1, 1}, {4})}, {5, 1}));
@@ -463,8 +506,9 @@ TEST("scatter: a member's output is small, or shares no more than it keeps, or i
   const Tensor output = Floats({5, 16}, elements);
   const auto parts = Cut(info, *batch.gather, {output});
   CHECK_OK(parts);
-  const Tensor& most = parts.value()[0].tensor;   // 192 of 320 bytes
-  const Tensor& large = parts.value()[1].tensor;  // 64 of 320 bytes
+  CHECK(!parts.value()[0].is_whole);
+  const Tensor& most = parts.value()[0].parts[0].tensor;   // 192 of 320 bytes
+  const Tensor& large = parts.value()[0].parts[1].tensor;  // 64 of 320 bytes
   CHECK(most.data == output.data && most.exclusive);
   CHECK(large.data != static_cast<char*>(output.data) + 192 && large.exclusive);
   CHECK((ElementsOf(large) == std::vector<float>(elements.begin() + 48, elements.begin() + 64)));
@@ -473,14 +517,20 @@ TEST("scatter: a member's output is small, or shares no more than it keeps, or i
   const Tensor narrow = Floats({5, 1}, {1, 2, 3, 4, 5});
   const auto small = Cut(info, *batch.gather, {narrow});
   CHECK_OK(small);
-  CHECK(small.value()[1].tensor.data == static_cast<float*>(narrow.data) + 3);
-  CHECK(!small.value()[1].tensor.exclusive);
+  CHECK(small.value()[0].is_whole);
+  CHECK_EQ(small.value()[0].parts.size(), size_t{1});
+  const Tensor& whole = small.value()[0].parts[0].tensor;
+  CHECK(whole.data == narrow.data && whole.exclusive);
+  // Without the row that fills the batch up.
+  CHECK((whole.shape == Shape{4, 1}));
+  CHECK_EQ(whole.byte_length, size_t{16});
 
   Tensor shared = output;  // a variable of the model, say
   shared.exclusive = false;
   const auto copies = Cut(info, *batch.gather, {shared});
   CHECK_OK(copies);
-  CHECK(copies.value()[0].tensor.data != shared.data && copies.value()[0].tensor.exclusive);
+  const Tensor& copy = copies.value()[0].parts[0].tensor;
+  CHECK(copy.data != shared.data && copy.exclusive);
 }
 
 TEST("scatter: an output that is no tensor of the batch's rows is named, with its shape") {
@@ -507,9 +557,9 @@ TEST("scatter: outputs are cut back where they are as long as the padded input, 
   const auto batch = GatherAll(info, std::move(request));
   const auto parts = Cut(info, *batch.gather, {Strings({2, 2, 1}, {"a", "b", "c", "d"})});
   CHECK_OK(parts);
-  CHECK((StringsOf(parts.value()[0].tensor) == std::vector<std::string>{"a", "b"}));
-  CHECK((StringsOf(parts.value()[1].tensor) == std::vector<std::string>{"c"}));
-  CHECK((parts.value()[1].tensor.shape == Shape{1, 1, 1}));
+  CHECK((StringsOf(parts.value()[0].parts[0].tensor) == std::vector<std::string>{"a", "b"}));
+  CHECK((StringsOf(parts.value()[0].parts[1].tensor) == std::vector<std::string>{"c"}));
+  CHECK((parts.value()[0].parts[1].tensor.shape == Shape{1, 1, 1}));
   CHECK(Names(Cut(info, *batch.gather, {Floats({2, 3}, {1, 2, 3, 4, 5, 6})}).status(),
               StatusCode::kBatch, "shape [2,3]"));
   CHECK(Names(Cut(info, *batch.gather, {Floats({2}, {1, 2})}).status(), StatusCode::kBatch, "[2]"));
@@ -574,7 +624,7 @@ TEST("model host: batches allocate nothing to gather once they have run") {
     CHECK_OK((*gather)->CopyUnowned());
     const auto parts = host->RunBatch(gather->get(), kSmall, nullptr);
     CHECK_OK(parts);
-    CHECK_EQ(ElementsOf(parts.value()[1].tensor)[2999], 2.0f);
+    CHECK_EQ(ElementsOf(parts.value()[0].parts[1].tensor)[2999], 2.0f);
   };
   run();
   const uint64_t allocations = host->buffers()->allocations();

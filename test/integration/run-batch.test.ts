@@ -1,14 +1,17 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { load, type LoadOptions, type Model, Tensor } from '../../lib/index.js';
+import { packMembers, runBatch as runBatchOf } from '../../lib/model/batch-call.js';
 import { nativeAddon } from '../../lib/native/load.js';
 import type {
   NativeBatchLayout,
   NativeBatchOutputs,
+  NativeMembers,
   NativeSession,
   NativeTensorIn,
   NativeTensorOut,
 } from '../../lib/native/types.js';
+import type { BatchRequest } from '../../lib/runner.js';
 import { type DType, dtypes } from '../../lib/tensor/dtypes.js';
 import { expectError } from '../helpers/errors.js';
 import { modelPath } from '../helpers/paths.js';
@@ -67,16 +70,32 @@ function runBatch(
   layout: NativeBatchLayout,
   { outputs = [0], ticket = 0, borrow = false } = {},
 ): Promise<NativeBatchOutputs> {
-  return session.runBatch(
-    defaultSignature(session),
-    [0],
+  return callBatch(
+    session,
     members.map((member) => [member]),
-    outputs,
-    layout,
-    ticket,
-    0,
-    borrow,
+    { inputs: [0], outputs, layout },
+    { ticket, borrow },
   );
+}
+
+/** The session's call as a batcher makes it. */
+function callBatch(
+  session: NativeSession,
+  members: readonly (readonly NativeTensorIn[])[],
+  request: Pick<BatchRequest, 'inputs' | 'outputs' | 'layout'>,
+  { ticket = 0, borrow = false } = {},
+): Promise<NativeBatchOutputs> {
+  const signature = defaultSignature(session);
+  return runBatchOf(
+    session,
+    { signature, members, ...request },
+    { ticket, priority: 0, borrow, deadline: 0, caller: undefined },
+  );
+}
+
+/** An output's elements, whether they came as such or as memory. */
+function float32Of([, , data]: NativeTensorOut): Float32Array {
+  return data instanceof ArrayBuffer ? new Float32Array(data) : (data as Float32Array);
 }
 
 function outputOf(outputs: NativeBatchOutputs, member: number, output = 0): NativeTensorOut {
@@ -84,7 +103,7 @@ function outputOf(outputs: NativeBatchOutputs, member: number, output = 0): Nati
 }
 
 function numbers(outputs: NativeBatchOutputs, member: number): number[] {
-  return [...new Float32Array(outputOf(outputs, member)[2] as ArrayBuffer)];
+  return [...float32Of(outputOf(outputs, member))];
 }
 
 describe.each([
@@ -128,7 +147,7 @@ describe.each([
     const outputs = await runBatch(session, members, layoutOf([sum + 17]), { outputs: wanted });
     for (const [m, member] of members.entries()) {
       const alone = await model.run(member[2] as Float32Array);
-      expect(new Float32Array(outputOf(outputs, m)[2] as ArrayBuffer)).toEqual(alone[output]?.data);
+      expect(float32Of(outputOf(outputs, m))).toEqual(alone[output]?.data);
     }
   });
 
@@ -203,9 +222,7 @@ describe('runBatch', () => {
       [tensor('int64', [1, 3], data), tensor('int64', [1, 3], BigInt64Array.of(4n, 5n, 6n))],
       layoutOf([2, 3]),
     );
-    expect(
-      [0, 1].map((m) => [...new BigInt64Array(outputOf(outputs, m)[2] as ArrayBuffer)]),
-    ).toEqual([
+    expect([0, 1].map((m) => [...(outputOf(outputs, m)[2] as BigInt64Array)])).toEqual([
       [1n, 2n, 3n],
       [4n, 5n, 6n],
     ]);
@@ -224,22 +241,17 @@ describe('runBatch', () => {
     );
     const outputNames = Object.keys(model.outputs);
     const upper = outputNames.indexOf(file === 'tf_strings' ? 'shouted' : 'upper');
-    const outputs = await session.runBatch(
-      defaultSignature(session),
-      names.map((_name, i) => i),
-      members,
-      [upper],
-      {
+    const outputs = await callBatch(session, members, {
+      inputs: names.map((_name, i) => i),
+      outputs: [upper],
+      layout: {
         rows: 4,
         shapes: names.map(() => [4]),
         padValues: names.map(() => 0),
         masks: [],
         trims: [],
       },
-      0,
-      0,
-      false,
-    );
+    });
     for (const [m, text] of texts.entries()) {
       const feeds = Object.fromEntries(names.map((name) => [name, text]));
       const alone = (await model.run(feeds))[outputNames[upper] as string] as Tensor<'string'>;
@@ -267,12 +279,10 @@ describe('runBatch', () => {
     ];
     const members = [own(2, 10), own(4, 20)];
     const names = Object.keys(model.inputs);
-    const outputs = await session.runBatch(
-      0,
-      [0, 1, 2],
-      members,
-      [0, 1, 2],
-      {
+    const outputs = await callBatch(session, members, {
+      inputs: [0, 1, 2],
+      outputs: [0, 1, 2],
+      layout: {
         rows: 3,
         shapes: [
           [3, 3, 4],
@@ -286,10 +296,7 @@ describe('runBatch', () => {
           [2, 1, 2, 1],
         ],
       },
-      0,
-      0,
-      false,
-    );
+    });
     for (const [m, member] of members.entries()) {
       const feeds = Object.fromEntries(
         names.map((name, i) => {
@@ -299,8 +306,8 @@ describe('runBatch', () => {
       );
       const alone = Object.values(await model.run(feeds)) as Tensor<'float32'>[];
       for (const [i, { shape, data }] of alone.entries()) {
-        const [, batchShape, buffer] = outputOf(outputs, m, i);
-        expect([batchShape, new Float32Array(buffer as ArrayBuffer)]).toEqual([shape, data]);
+        const batched = outputOf(outputs, m, i);
+        expect([batched[1], float32Of(batched)]).toEqual([shape, data]);
       }
     }
   });
@@ -313,12 +320,10 @@ describe('runBatch', () => {
       floats([1, 2], [0, 0]),
     ]);
     // The third input stands in for a mask, and its output shows it.
-    const outputs = await session.runBatch(
-      0,
-      [0, 1],
-      members,
-      [2],
-      {
+    const outputs = await callBatch(session, members, {
+      inputs: [0, 1],
+      outputs: [2],
+      layout: {
         rows: 2,
         shapes: [
           [2, 3, 4],
@@ -328,10 +333,7 @@ describe('runBatch', () => {
         masks: [[2, dtypes.float32.number, 0, 2]],
         trims: [],
       },
-      0,
-      0,
-      false,
-    );
+    });
     const { any_rank_out: alone } = (await model.run({
       named: new Tensor('float32', new Array<number>(24).fill(1), [2, 3, 4]),
       unknown: new Tensor('float32', [0, 0, 0, 0], [2, 2]),
@@ -345,7 +347,7 @@ describe('runBatch', () => {
     const shape = Object.keys(model.outputs).indexOf('shape');
     const members = [1, 2].map((x) => [floats([1], [x]), floats([1], [x])]);
     const layout = { rows: 2, shapes: [[2], [2]], padValues: [0, 0], masks: [], trims: [] };
-    const running = session.runBatch(0, [0, 1], members, [0, shape], layout, 0, 0, false);
+    const running = callBatch(session, members, { inputs: [0, 1], outputs: [0, shape], layout });
     await expectError('ERR_TENON_BATCH', () => running, '"shape"', '[1]');
     expect(model.stats()).toMatchObject({ runs: 2, failedRuns: 2, batches: 1 });
   });
@@ -381,6 +383,44 @@ describe('runBatch', () => {
       runBatch(session, [good, tensor('float32', [1, 4], detached)], layoutOf([2, 4]));
     await expectError('ERR_TENON_DETACHED', run, 'member 1');
     expect(model.stats()).toMatchObject({ runs: 0, batches: 0 });
+  });
+
+  it.each<[string, (members: NativeMembers) => Partial<Record<keyof NativeMembers, unknown>>]>([
+    ['no numbers', () => ({ numbers: undefined })],
+    ['numbers of another type', () => ({ numbers: new Float32Array(7) })],
+    ['more numbers than there are', ({ numbers }) => ({ length: numbers.length + 1 })],
+    ['too few numbers', ({ length }) => ({ length: length - 1 })],
+    ['numbers that are left', () => ({ count: 1 })],
+    ['more members than numbers', () => ({ count: 2 ** 40 })],
+    ['no source', () => ({ sources: [] })],
+    ['a source that is no memory', () => ({ sources: [7] })],
+    ['strings for floats', () => ({ sources: [['a']] })],
+  ])('refuses members with %s', async (_what, change) => {
+    const { session } = await loadNative('simple_model.onnx');
+    const packed = packMembers([[floats([1, 4], [1, 2, 3, 4])], [floats([1, 4], [1, 2, 3, 4])]], 1);
+    const members = { ...packed, ...change(packed) } as NativeMembers;
+    const run = () => session.runBatch(0, [0], members, [0], layoutOf([2, 4]), 0, 0, false);
+    await expectError('ERR_TENON_INVALID_ARGUMENT', run);
+  });
+
+  it.each([
+    ['dtype', 0, 99],
+    ['dtype', 0, -1],
+    ['source', 1, 1],
+    ['offset', 2, 4],
+    ['offset', 2, 2 ** 53],
+    ['offset', 2, 0.5],
+    ['byte length', 3, 20],
+    ['byte length', 3, Infinity],
+    ['rank', 4, 9],
+    ['size', 5, -1],
+    ['size', 5, NaN],
+  ])('refuses the %s of a member at %d to be %d', async (_what, at, value) => {
+    const { session } = await loadNative('simple_model.onnx');
+    const members = packMembers([[floats([1, 4], [1, 2, 3, 4])]], 1);
+    members.numbers[at] = value;
+    const run = () => session.runBatch(0, [0], members, [0], layoutOf([1, 4]), 0, 0, false);
+    await expectError('ERR_TENON_INVALID_ARGUMENT', run);
   });
 
   it.each<[string, Record<string, unknown>]>([
