@@ -102,8 +102,6 @@ class Entry implements Waiting {
   batch: Batch | undefined = undefined;
   /** Milliseconds of performance.now(). */
   queuedMs = 0;
-  /** Whether `feeds` are the caller's own memory. */
-  isLent = false;
   resolve!: (outputs: RunOutputs) => void;
   reject!: (error: unknown) => void;
 
@@ -115,8 +113,8 @@ class Entry implements Waiting {
     readonly ticket: number,
     readonly deadline: number,
     readonly feeds: readonly RunTensor[],
-    /** Whether `feeds` have something to release. */
-    readonly isHeld: boolean,
+    /** Whether `feeds` are the caller's own memory. */
+    readonly isLent: boolean,
   ) {}
 }
 
@@ -150,6 +148,7 @@ class Queue {
 class Batch {
   /** Members whose callers still wait. */
   live: number;
+  hasEnded = false;
 
   constructor(
     readonly members: readonly Entry[],
@@ -315,6 +314,7 @@ export class Batcher implements Runner {
       this.#dispatch();
       if (this.#unsettled > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
       await this.#runner.close();
+      this.#memory.close();
     })();
     return this.#closed;
   }
@@ -332,7 +332,7 @@ export class Batcher implements Runner {
       if (entry.state === State.again) this.#reject(entry, destroyedError());
     }
     // Those in a batch end with it.
-    const destroyed = this.#runner.destroy();
+    const destroyed = this.#runner.destroy().finally(() => this.#memory.close());
     this.#closed ??= destroyed;
     return this.#closed;
   }
@@ -457,21 +457,9 @@ export class Batcher implements Runner {
     { priority, caller, borrow, deadline }: RunnerOptions,
     ticket: number,
   ): Promise<RunOutputs> {
-    const { releaseFromBytes } = this.#memory;
-    let held = feeds;
-    let isHeld = false;
-    if (!borrow) {
-      const own: RunTensor[] = [];
-      for (let i = 0; i < feeds.length; i++) {
-        const feed = this.#memory.hold(feeds[i] as RunTensor);
-        if ((feed[2] as Uint8Array).byteLength >= releaseFromBytes) isHeld = true;
-        own.push(feed);
-      }
-      held = own;
-    }
+    const held = borrow ? feeds : this.#hold(feeds);
     const level = levelOf(priority, this.#options.priorityLevels);
-    const entry = new Entry(queue, rows, level, caller, ticket, deadline, held, isHeld);
-    entry.isLent = borrow;
+    const entry = new Entry(queue, rows, level, caller, ticket, deadline, held, borrow);
     this.#settling = entry;
     const promise = new Promise<RunOutputs>(this.#executor);
     const now = performance.now();
@@ -492,6 +480,17 @@ export class Batcher implements Runner {
       queueMicrotask(this.#dispatch);
     }
     return promise;
+  }
+
+  #hold(feeds: readonly RunTensor[]): readonly RunTensor[] {
+    const held: RunTensor[] = [];
+    try {
+      for (let i = 0; i < feeds.length; i++) held.push(this.#memory.hold(feeds[i] as RunTensor));
+    } catch (error) {
+      for (const feed of held) this.#memory.release(feed);
+      throw error;
+    }
+    return held;
   }
 
   /** One for all promises, because a closure for each costs. */
@@ -757,10 +756,15 @@ export class Batcher implements Runner {
     return batch;
   }
 
-  #end({ members, rows, startedMs, live }: Batch): void {
+  #end(batch: Batch): void {
+    const { members, rows, startedMs, live } = batch;
     this.#inFlight--;
-    for (const member of members) {
-      if (member.state === State.leaving) this.#reject(member, stoppedError());
+    batch.hasEnded = true;
+    if (live < members.length) {
+      for (const member of members) {
+        if (member.state === State.settled) this.#release(member);
+        else if (member.state === State.leaving) this.#reject(member, stoppedError());
+      }
     }
     if (live === 0) return;
     const nowMs = performance.now();
@@ -829,9 +833,15 @@ export class Batcher implements Runner {
   #settle(entry: Entry): void {
     entry.state = State.settled;
     if (entry.ticket !== 0) this.#byTicket.delete(entry.ticket);
-    if (entry.isHeld) for (const feed of entry.feeds) this.#memory.release(feed);
+    if (entry.batch === undefined || entry.batch.hasEnded) this.#release(entry);
     this.#unsettled--;
     if (this.#unsettled === 0) this.#drained?.();
+  }
+
+  /** What a batch reads is kept until it has ended, whoever has left it. */
+  #release({ feeds, isLent }: Entry): void {
+    if (isLent) return;
+    for (let i = 0; i < feeds.length; i++) this.#memory.release(feeds[i] as RunTensor);
   }
 
   #waitingRequests(): number {

@@ -6,17 +6,17 @@ import type { RunTensor } from '../runner.js';
 export interface FeedMemory {
   /** The tensor in memory that stays as it is, whatever its caller does next. */
   hold(tensor: RunTensor): RunTensor;
-  /** Ends what `hold` began, with the tensor it gave. */
+  /** Ends what `hold` began, with the tensor it gave: nobody reads it any more, no lane either. */
   release(tensor: RunTensor): void;
-  /** Whether `hold` of memory of this size has anything to release. */
-  readonly releaseFromBytes: number;
+  /** Nothing more will be held. */
+  close(): void;
 }
 
 /** Copies into ordinary memory. */
 export const copiedFeeds: FeedMemory = {
   hold: copyTensor,
   release: () => undefined,
-  releaseFromBytes: Infinity,
+  close: () => undefined,
 };
 
 export function copyTensor([dtype, shape, data]: RunTensor): RunTensor {

@@ -1,18 +1,15 @@
 /** Puts a batcher before a model's sessions, and finds out whether it may be there. */
 
 import { Batcher, type BatcherStats } from '../batching/batcher.js';
-import { copyTensor, type FeedMemory } from '../batching/feeds.js';
 import type { ResolvedBatching } from '../batching/options.js';
 import { planSignature, type SignaturePlan } from '../batching/signature.js';
 import { type BatchVerdict, verifyBatching } from '../batching/verify.js';
 import { TenonError } from '../errors.js';
-import { nativeAddon } from '../native/load.js';
 import type { NativeSignature } from '../native/types.js';
-import { type RunTensor, Tickets } from '../runner.js';
-import { dtypeFromNumber, dtypes, type TypedArray } from '../tensor/dtypes.js';
-import { pin, unpin } from '../tensor/pins.js';
+import { Tickets } from '../runner.js';
 import { defaultSignatureOf, listed, makeRequest, planOf } from './request.js';
 import type { Sessions } from './sessions.js';
+import { WaitingFeeds } from './waiting-feeds.js';
 
 export type { BatchVerdict } from '../batching/verify.js';
 
@@ -92,7 +89,7 @@ export async function startBatching(
     options: batching,
     plans,
     tickets,
-    memory: feedMemory(),
+    memory: new WaitingFeeds(),
   });
   return {
     runner,
@@ -123,32 +120,4 @@ function checkNames(signatures: readonly NativeSignature[], batching: ResolvedBa
     check(outputs, 'trimOutputs', name);
     check(inputs, `trimOutputs.${name}.of`, of);
   }
-}
-
-/** From this size on feeds that wait lie in memory of Tenon's own, which lanes read in place. */
-const ownFromBytes = 16 * 1024;
-
-/** Feeds that wait: small ones are copied, large ones that are Tenon's already only held. */
-function feedMemory(): FeedMemory {
-  const addon = nativeAddon();
-  return {
-    releaseFromBytes: ownFromBytes,
-    hold(tensor): RunTensor {
-      const [dtype, shape, data] = tensor;
-      if (!ArrayBuffer.isView(data) || data.byteLength < ownFromBytes) return copyTensor(tensor);
-      if (addon.owns(data.buffer)) {
-        pin(data.buffer);
-        return tensor;
-      }
-      const buffer = addon.alloc(data.byteLength);
-      new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      const { carrier } = dtypes[dtypeFromNumber(dtype)];
-      return [dtype, shape, new (carrier as new (buffer: ArrayBuffer) => TypedArray)(buffer)];
-    },
-    release([, , data]): void {
-      if (!ArrayBuffer.isView(data) || unpin(data.buffer)) return;
-      // Smaller ones are copies in ordinary memory.
-      if (data.byteLength >= ownFromBytes) addon.release(data.buffer as ArrayBuffer);
-    },
-  };
 }

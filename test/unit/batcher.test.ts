@@ -156,13 +156,13 @@ describe('memory of a caller', () => {
   it('that is held is let go once, whatever becomes of the request', async () => {
     const held = new Map<RunTensor, number>();
     const memory: FeedMemory = {
-      releaseFromBytes: 0,
       hold: (tensor) => {
         const copy = copyTensor(tensor);
         held.set(copy, 0);
         return copy;
       },
       release: (tensor) => void held.set(tensor, (held.get(tensor) ?? NaN) + 1),
+      close: () => undefined,
     };
     const { batcher, runner } = make(true, 1, memory);
     const requests = [1, 2, 3].map((value, i) => send(batcher, value, { ticket: i + 1 }));
@@ -178,6 +178,46 @@ describe('memory of a caller', () => {
     }
     expect(await ended(requests)).toEqual([[2], 'ERR_TENON_ABORTED', [6], 'ERR_TENON_ABORTED']);
     expect([...held.values()]).toEqual([1, 1, 1, 1]);
+  });
+});
+
+describe('the feed of a request that was stopped', () => {
+  it('is held until its batch has ended', async () => {
+    const released: RunTensor[] = [];
+    const memory: FeedMemory = {
+      hold: copyTensor,
+      release: (tensor) => void released.push(tensor),
+      close: () => undefined,
+    };
+    const { batcher, runner } = make(true, 1, memory);
+    const requests = [1, 2].map((value, i) => send(batcher, value, { ticket: i + 1 }));
+    await settle();
+    batcher.cancel(1);
+    expect(await ended(requests.slice(0, 1))).toEqual(['ERR_TENON_ABORTED']);
+    expect(released).toEqual([]);
+    const members = runner.calls[0]?.members.flat();
+    runner.calls[0]?.succeed();
+    expect(await ended(requests.slice(1))).toEqual([[4]]);
+    expect(new Set(released)).toEqual(new Set(members));
+  });
+
+  it('is let go at once where no batch has it', async () => {
+    const released: RunTensor[] = [];
+    const memory: FeedMemory = {
+      hold: copyTensor,
+      release: (tensor) => void released.push(tensor),
+      close: () => undefined,
+    };
+    const { batcher, runner } = make(true, 1, memory);
+    const first = send(batcher, 1);
+    await settle();
+    const waiting = send(batcher, 2, { ticket: 2 });
+    batcher.cancel(2);
+    expect(await ended([waiting])).toEqual(['ERR_TENON_ABORTED']);
+    expect(released).toHaveLength(1);
+    runner.calls[0]?.succeed();
+    await ended([first]);
+    expect(released).toHaveLength(2);
   });
 });
 
