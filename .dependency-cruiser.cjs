@@ -27,6 +27,13 @@ module.exports = {
       to: allBut('(pool|batching)/', 'runner', 'tensor/', '(errors|options)\\.ts$'),
     },
     {
+      name: 'codec-knows-tensors-and-messages',
+      comment: 'What goes over the wire, without a model behind it or a server around it.',
+      severity: 'error',
+      from: { path: '^lib/codec/' },
+      to: allBut('codec/', 'errors\\.ts$', 'tensor/', 'native/', 'protobuf/'),
+    },
+    {
       name: 'server-uses-the-public-api',
       comment: 'Beside it the codec of tensors on the wire and the generated messages.',
       severity: 'error',

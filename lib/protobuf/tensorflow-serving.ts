@@ -116,15 +116,15 @@ export const ClassificationRequest: MessageType<ClassificationRequest> = message
 
 /** tensorflow.serving.ClassificationResponse */
 export interface ClassificationResponse {
-  modelSpec: ModelSpec | undefined;
   result: ClassificationResult | undefined;
+  modelSpec: ModelSpec | undefined;
 }
 
 export const ClassificationResponse: MessageType<ClassificationResponse> = messageType(
   'tensorflow.serving.ClassificationResponse',
   () => [
-    { name: 'modelSpec', number: 2, type: ModelSpec },
     { name: 'result', number: 1, type: ClassificationResult },
+    { name: 'modelSpec', number: 2, type: ModelSpec },
   ],
 );
 
@@ -164,15 +164,15 @@ export const RegressionRequest: MessageType<RegressionRequest> = messageType(
 
 /** tensorflow.serving.RegressionResponse */
 export interface RegressionResponse {
-  modelSpec: ModelSpec | undefined;
   result: RegressionResult | undefined;
+  modelSpec: ModelSpec | undefined;
 }
 
 export const RegressionResponse: MessageType<RegressionResponse> = messageType(
   'tensorflow.serving.RegressionResponse',
   () => [
-    { name: 'modelSpec', number: 2, type: ModelSpec },
     { name: 'result', number: 1, type: RegressionResult },
+    { name: 'modelSpec', number: 2, type: ModelSpec },
   ],
 );
 

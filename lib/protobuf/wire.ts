@@ -124,6 +124,14 @@ export class WireReader {
     return (BigInt(this.#high | 0) << 32n) | BigInt(this.#low >>> 0);
   }
 
+  /** An int64 as a number: NaN where a number cannot be sure to hold it. */
+  int53(): number {
+    this.#varint();
+    const high = this.#high | 0;
+    if (high < -0x200000 || high >= 0x200000) return NaN;
+    return high * 0x100000000 + (this.#low >>> 0);
+  }
+
   uint64(): bigint {
     this.#varint();
     if (this.#high === 0) return BigInt(this.#low >>> 0);
@@ -179,7 +187,7 @@ export class WireReader {
 
   /** Passes over the value behind `tag`. Groups are walked without recursion, to `maxDepth`. */
   skip(tag: number): void {
-    const open: number[] = [];
+    let open: number[] | undefined;
     let current = tag;
     for (;;) {
       switch (current & 7) {
@@ -196,13 +204,14 @@ export class WireReader {
           this.#advance(4);
           break;
         case WireType.startGroup:
+          open ??= [];
           if (open.length + this.depth >= this.maxDepth) throw this.fail('groups nested too deep');
           open.push(current >>> 3);
           break;
         default:
-          if (open.pop() !== current >>> 3) throw this.fail('the end of a group that never began');
+          if (open?.pop() !== current >>> 3) throw this.fail('the end of a group that never began');
       }
-      if (open.length === 0) return;
+      if (open === undefined || open.length === 0) return;
       current = this.tag();
     }
   }

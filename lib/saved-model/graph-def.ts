@@ -2,7 +2,7 @@ import { TenonError } from '../errors.js';
 import type { TensorSpec } from '../model/spec.js';
 import { decodeModelFile } from '../protobuf/model-file.js';
 import { GraphDef, type NodeDef } from '../protobuf/tensorflow.js';
-import { dtypeFromTensorFlow } from './dtypes.js';
+import { dtypeFromTensorFlow } from '../protobuf/tensorflow-dtypes.js';
 import { readShape } from './read.js';
 
 export interface GraphDefOperator {

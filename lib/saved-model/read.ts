@@ -11,7 +11,7 @@ import {
   type TensorInfo,
   type TensorShapeProto,
 } from '../protobuf/tensorflow.js';
-import { dtypeFromTensorFlow } from './dtypes.js';
+import { dtypeFromTensorFlow } from '../protobuf/tensorflow-dtypes.js';
 
 /** An input or output of a signature and the graph tensor behind it ("serving_default_x:0"). */
 export interface SavedModelBinding {

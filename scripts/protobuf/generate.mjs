@@ -45,7 +45,14 @@ const scalars = new Map([
   ['bytes', 'Uint8Array'],
 ]);
 
-const reservedModules = new Set(['wire', 'message', 'project']);
+const reservedModules = new Set([
+  'wire',
+  'message',
+  'model-file',
+  'project',
+  'tensorflow-dtypes',
+  'text',
+]);
 
 function parseCsv(text) {
   const [header, ...rows] = text

@@ -12,7 +12,7 @@ import {
   type ValuesModel,
 } from '../../lib/index.js';
 import { DataType } from '../../lib/protobuf/tensorflow.js';
-import { dtypeFromTensorFlow } from '../../lib/saved-model/dtypes.js';
+import { dtypeFromTensorFlow } from '../../lib/protobuf/tensorflow-dtypes.js';
 import { carrierLength, type DType, dtypes, type TypedArray } from '../../lib/tensor/dtypes.js';
 import { expectError } from '../helpers/errors.js';
 import { identityGraph } from '../helpers/graph-def.js';

@@ -15,7 +15,7 @@ import {
   TensorInfo,
 } from '../../lib/protobuf/tensorflow.js';
 import { WireWriter } from '../../lib/protobuf/wire.js';
-import { dtypeFromTensorFlow } from '../../lib/saved-model/dtypes.js';
+import { dtypeFromTensorFlow } from '../../lib/protobuf/tensorflow-dtypes.js';
 import { readGraphDef } from '../../lib/saved-model/graph-def.js';
 import { readSavedModel, selectMetaGraph } from '../../lib/saved-model/read.js';
 import { dtypes } from '../../lib/tensor/dtypes.js';

@@ -1,5 +1,5 @@
-import { DataType } from '../protobuf/tensorflow.js';
 import type { DType } from '../tensor/dtypes.js';
+import { DataType } from './tensorflow.js';
 
 const dtypeOf = new Map<number, DType>([
   [DataType.DT_FLOAT, 'float32'],
@@ -48,4 +48,11 @@ const referenceOffset = 100;
 export function dtypeFromTensorFlow(number: number): DType | 'opaque' | undefined {
   const base = number > referenceOffset ? number - referenceOffset : number;
   return opaqueTypes.has(base) ? 'opaque' : dtypeOf.get(base);
+}
+
+const numberOf = new Map([...dtypeOf].map(([number, dtype]) => [dtype, number]));
+
+/** The tensorflow.DataType of a dtype; undefined for one that TensorFlow 2.21 does not have. */
+export function dtypeToTensorFlow(dtype: DType): number | undefined {
+  return numberOf.get(dtype);
 }

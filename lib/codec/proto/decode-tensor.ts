@@ -1,0 +1,447 @@
+/**
+ * tensorflow.TensorProto → Tensor, by what Tensor::FromProto of TensorFlow makes of one.
+ *
+ * A TensorProto is walked twice: for dtype and shape, then for the one field that holds elements of
+ * that dtype, which are decoded straight into the tensor's memory. Elements that need no decoding
+ * are a view of the message where they are few and aligned, and one copy where they are many: into
+ * memory of Tenon's own, which engines take as it is.
+ */
+
+import { TenonError } from '../../errors.js';
+import { dtypeFromTensorFlow } from '../../protobuf/tensorflow-dtypes.js';
+import { WireReader, WireType } from '../../protobuf/wire.js';
+import { pack } from '../../tensor/convert.js';
+import { carrierLength, type DType, dtypes, type TypedArray } from '../../tensor/dtypes.js';
+import { shapeText } from '../../tensor/shape.js';
+import { Tensor, type TensorElements } from '../../tensor/tensor.js';
+import { StatusError } from '../status.js';
+import { layoutOf, type ValueLayout } from './layout.js';
+
+/**
+ * From here on elements are copied into memory of Tenon's own. Feeds of no more than this in all
+ * are copied on their way to the engine anyhow, and a typed array is made in a tenth of the time.
+ */
+const ownedMinBytes = 16 * 1024;
+
+/** TensorFlow's own limit (TensorShape::MaxDimensions). */
+const maxRank = 254;
+
+/** References of strings in an array, and what comes with each on its way to an engine. */
+const bytesPerString = 24;
+
+/**
+ * What the tensors of one request may take beyond what its bytes are worth. A TensorProto may name
+ * a shape and leave elements out, so that a few bytes stand for any amount of memory.
+ */
+export interface FillBudget {
+  bytes: number;
+}
+
+export const maxFillBytesDefault = 64 * 1024 * 1024;
+
+/**
+ * @param alias How errors call the tensor.
+ * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`; a TenonError for bytes that
+ *   are no TensorProto at all.
+ */
+export function decodeTensorProto(bytes: Uint8Array, alias: string, budget: FillBudget): Tensor {
+  const { dataType, shape, content } = readHead(bytes);
+  const dtype = dtypeFromTensorFlow(dataType);
+  // Numbers above 100 are references, which TensorFlow refuses as values.
+  if (dtype === undefined || dtype === 'opaque' || dataType > 100) throw parsingError(alias);
+  const layout = layoutOf(dtype);
+  const size = shape === undefined ? NaN : sizeOf(shape);
+  if (layout === undefined || shape === undefined || !Number.isSafeInteger(size)) {
+    throw parsingError(alias);
+  }
+  const target: Target = { dtype, shape, size, alias, budget, layout };
+  if (content !== undefined && content.byteLength > 0 && size > 0) {
+    return layout.kind === 'string'
+      ? stringsFromContent(target, content)
+      : tensorFromContent(target, content);
+  }
+  return layout.kind === 'string'
+    ? stringsFromValues(target, bytes)
+    : tensorFromValues(target, bytes);
+}
+
+interface Target {
+  readonly dtype: DType;
+  readonly shape: number[];
+  readonly size: number;
+  readonly alias: string;
+  readonly budget: FillBudget;
+  readonly layout: ValueLayout;
+}
+
+function parsingError(alias: string, reason = ''): StatusError {
+  return new StatusError('INVALID_ARGUMENT', `tensor parsing error: ${alias}${reason}`);
+}
+
+function newReader(bytes: Uint8Array): WireReader {
+  const reader = new WireReader(bytes, { subject: 'request' });
+  reader.typeName = 'tensorflow.TensorProto';
+  return reader;
+}
+
+const tagOf = (field: number, wireType: number): number => (field << 3) | wireType;
+
+const dtypeTag = tagOf(1, WireType.varint);
+const shapeTag = tagOf(2, WireType.bytes);
+const contentTag = tagOf(4, WireType.bytes);
+const dimTag = tagOf(2, WireType.bytes);
+const unknownRankTag = tagOf(3, WireType.varint);
+const dimSizeTag = tagOf(1, WireType.varint);
+
+interface Head {
+  dataType: number;
+  /** Undefined for a shape that is none. */
+  shape: number[] | undefined;
+  content: Uint8Array | undefined;
+}
+
+function readHead(bytes: Uint8Array): Head {
+  const reader = newReader(bytes);
+  let dataType = 0;
+  let content: Uint8Array | undefined;
+  const dims: number[] = [];
+  let isShape = true;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag === dtypeTag) dataType = reader.int32();
+    else if (tag === contentTag) content = reader.byteString();
+    else if (tag === shapeTag) isShape = readShape(reader, dims) && isShape;
+    else reader.skip(tag);
+  }
+  return { dataType, shape: isShape ? dims : undefined, content };
+}
+
+/** Adds a TensorShapeProto's dimensions; false where it is no shape of a tensor. */
+function readShape(reader: WireReader, dims: number[]): boolean {
+  const outerEnd = reader.end;
+  reader.end = reader.length() + reader.position;
+  let isShape = true;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag === dimTag) {
+      const size = readDim(reader);
+      if (size >= 0 && dims.length < maxRank) dims.push(size);
+      else isShape = false;
+    } else if (tag === unknownRankTag) {
+      if (reader.bool()) isShape = false;
+    } else reader.skip(tag);
+  }
+  reader.end = outerEnd;
+  return isShape;
+}
+
+function readDim(reader: WireReader): number {
+  const outerEnd = reader.end;
+  reader.end = reader.length() + reader.position;
+  let size = 0;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag === dimSizeTag) size = reader.int53();
+    else reader.skip(tag);
+  }
+  reader.end = outerEnd;
+  return size;
+}
+
+/** Not a safe integer where it is too large, even if another dimension is 0. */
+function sizeOf(shape: readonly number[]): number {
+  let size = 1;
+  let isEmpty = false;
+  for (const dimension of shape) {
+    if (dimension === 0) isEmpty = true;
+    else size *= dimension;
+  }
+  return isEmpty && Number.isSafeInteger(size) ? 0 : size;
+}
+
+/** Lets the request pay for memory that its bytes do not account for. */
+function charge({ shape, alias, budget }: Target, needed: number, present: number): void {
+  const filled = Math.max(0, needed - present);
+  if (filled > budget.bytes) {
+    throw parsingError(
+      alias,
+      `: shape ${shapeText(shape)} takes ${needed} bytes, and the request holds too few of them`,
+    );
+  }
+  budget.bytes -= filled;
+}
+
+/** Memory for all elements, zeroed, and its tensor. */
+function allocate({ dtype, shape, size }: Target): { tensor: Tensor; data: TypedArray } {
+  const length = carrierLength(dtype, size);
+  const carrier = dtypes[dtype].carrier as new (length: number) => TypedArray;
+  const byteLength = length * (carrier as unknown as Uint8ArrayConstructor).BYTES_PER_ELEMENT;
+  if (byteLength > ownedMinBytes) {
+    const tensor = Tensor.alloc(dtype, shape);
+    return { tensor, data: tensor.data as TypedArray };
+  }
+  const data = new carrier(length);
+  return { tensor: new Tensor(dtype, data as TensorElements<DType>, shape), data };
+}
+
+/** `source` as the elements: itself where it is small and aligned, else a copy. */
+function tensorOver(target: Target, source: Uint8Array): Tensor {
+  const { dtype, shape } = target;
+  const carrier = dtypes[dtype].carrier as unknown as Uint8ArrayConstructor;
+  const width = carrier.BYTES_PER_ELEMENT;
+  if (source.byteLength <= ownedMinBytes && source.byteOffset % width === 0) {
+    const data = new carrier(source.buffer, source.byteOffset, source.byteLength / width);
+    return new Tensor(dtype, data as TensorElements<DType>, shape);
+  }
+  const { tensor, data } = allocate(target);
+  bytesOf(data).set(source);
+  return tensor;
+}
+
+function bytesOf(data: TypedArray): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function tensorFromContent(target: Target, content: Uint8Array): Tensor {
+  const { dtype, size, layout } = target;
+  const { bits } = dtypes[dtype];
+  // TensorFlow has a byte for each element of less.
+  const width = Math.max(1, bits / 8);
+  if (content.byteLength !== size * width) throw parsingError(target.alias);
+  if (layout.kind === 'packed') {
+    const { tensor, data } = allocate(target);
+    for (let i = 0; i < size; i++) pack(data as Uint8Array, i, bits, content[i] as number);
+    return tensor;
+  }
+  // Kernels count on a bool being 0 or 1.
+  if (layout.kind === 'bool' && content.some((byte) => byte > 1)) {
+    const { tensor, data } = allocate(target);
+    for (let i = 0; i < size; i++) data[i] = content[i] === 0 ? 0 : 1;
+    return tensor;
+  }
+  return tensorOver(target, content);
+}
+
+function tensorFromValues(target: Target, bytes: Uint8Array): Tensor {
+  const { dtype, size, layout } = target;
+  if (size === 0) return allocate(target).tensor;
+  const { bits, parts } = dtypes[dtype];
+  const width = Math.max(1, bits / 8);
+  // A varint has at least one byte; the others are as long as their elements.
+  const worth = layout.kind === 'fixed32' || layout.kind === 'fixed64' ? 1 : width;
+  charge(target, size * width, bytes.byteLength * worth);
+  if (layout.kind === 'fixed32' || layout.kind === 'fixed64') {
+    const whole = onlyValues(bytes, layout, size * width);
+    if (whole !== undefined) return tensorOver(target, whole);
+  }
+  const { tensor, data } = allocate(target);
+  const limit = size * parts;
+  const elements = layout.kind === 'packed' ? new Int32Array(limit) : data;
+  const found = Math.min(limit, decodeValues(layout, bytes, elements, limit));
+  // Half a complex number is none.
+  const count = found - (found % parts);
+  if (found > count) elements.fill(0 as never, count, found);
+  if (count > 0 && count < limit) {
+    if (parts === 1) elements.fill(elements[count - 1] as never, count);
+    else for (let i = count; i < limit; i++) elements[i] = elements[i - parts] as number;
+  }
+  if (elements !== data) {
+    for (let i = 0; i < limit; i++) pack(data as Uint8Array, i, bits, elements[i] as number);
+  }
+  return tensor;
+}
+
+/** The one packed field that holds all elements and no more; the usual case. */
+function onlyValues(
+  bytes: Uint8Array,
+  layout: ValueLayout,
+  byteLength: number,
+): Uint8Array | undefined {
+  const reader = newReader(bytes);
+  const packedTag = tagOf(layout.field, WireType.bytes);
+  const singleTag = tagOf(layout.field, wireTypeOf(layout));
+  let found: Uint8Array | undefined;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag === singleTag) return undefined;
+    if (tag === packedTag) {
+      if (found !== undefined) return undefined;
+      found = reader.byteString();
+    } else reader.skip(tag);
+  }
+  return found?.byteLength === byteLength ? found : undefined;
+}
+
+function wireTypeOf({ kind }: ValueLayout): number {
+  if (kind === 'fixed32') return WireType.fixed32;
+  return kind === 'fixed64' ? WireType.fixed64 : WireType.varint;
+}
+
+/** Decodes the elements in the typed field, the first `limit` of them into `data`; how many came. */
+function decodeValues(
+  layout: ValueLayout,
+  bytes: Uint8Array,
+  data: TypedArray,
+  limit: number,
+): number {
+  const reader = newReader(bytes);
+  const { kind, field } = layout;
+  const packedTag = tagOf(field, WireType.bytes);
+  const singleTag = tagOf(field, wireTypeOf(layout));
+  const raw = bytesOf(data);
+  const width = kind === 'fixed32' ? 4 : 8;
+  const halves =
+    kind === 'varint64' ? new Int32Array(data.buffer, data.byteOffset, 2 * data.length) : undefined;
+  let count = 0;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag !== packedTag && (tag !== singleTag || kind === 'bytes')) {
+      reader.skip(tag);
+      continue;
+    }
+    const start = reader.position;
+    let values: Uint8Array;
+    if (tag === packedTag) values = reader.byteString();
+    else {
+      // One element by itself.
+      reader.skip(tag);
+      values = bytes.subarray(start, reader.position);
+    }
+    if (kind === 'bytes') {
+      // Not repeated: the last one counts.
+      raw.fill(0);
+      raw.set(values.subarray(0, limit));
+      count = values.byteLength;
+    } else if (kind === 'fixed32' || kind === 'fixed64') {
+      if (values.byteLength % width !== 0) throw reader.fail('fewer bytes than it announces');
+      const room = Math.max(0, limit - count) * width;
+      if (room > 0) raw.set(values.subarray(0, room), count * width);
+      count += values.byteLength / width;
+    } else {
+      count =
+        halves !== undefined
+          ? decodeVarints64(values, halves, count, limit)
+          : kind === 'bool'
+            ? decodeBools(values, data as Uint8Array, count, limit)
+            : decodeVarints32(values, data as Int32Array, count, limit);
+      if (count < 0) throw reader.fail('a number that does not end');
+    }
+  }
+  return count;
+}
+
+// Each decodes varints into `data` from `index` on and gives the index behind the last; those from
+// `limit` on are passed over. -1 for one that is longer than ten bytes or than what there is.
+
+function decodeVarints32(
+  values: Uint8Array,
+  data: Int32Array,
+  start: number,
+  limit: number,
+): number {
+  const end = values.length;
+  let index = start;
+  for (let position = 0; position < end; index++) {
+    let byte = values[position++] as number;
+    let value = byte & 0x7f;
+    for (let shift = 7; byte > 0x7f; shift += 7) {
+      if (position >= end || shift >= 70) return -1;
+      byte = values[position++] as number;
+      if (shift < 32) value |= (byte & 0x7f) << shift;
+    }
+    if (index < limit) data[index] = value;
+  }
+  return index;
+}
+
+function decodeVarints64(
+  values: Uint8Array,
+  halves: Int32Array,
+  start: number,
+  limit: number,
+): number {
+  const end = values.length;
+  let index = start;
+  for (let position = 0; position < end; index++) {
+    let byte = values[position++] as number;
+    let low = byte & 0x7f;
+    let high = 0;
+    for (let shift = 7; byte > 0x7f; shift += 7) {
+      if (position >= end || shift >= 70) return -1;
+      byte = values[position++] as number;
+      const bits = byte & 0x7f;
+      if (shift < 28) low |= bits << shift;
+      else if (shift === 28) {
+        low |= bits << 28;
+        high = bits >>> 4;
+      } else high |= bits << (shift - 32);
+    }
+    if (index < limit) {
+      halves[2 * index] = low;
+      halves[2 * index + 1] = high;
+    }
+  }
+  return index;
+}
+
+function decodeBools(values: Uint8Array, data: Uint8Array, start: number, limit: number): number {
+  const end = values.length;
+  let index = start;
+  for (let position = 0; position < end; index++) {
+    let byte = values[position++] as number;
+    let value = byte & 0x7f;
+    for (let count = 1; byte > 0x7f; count++) {
+      if (position >= end || count >= 10) return -1;
+      byte = values[position++] as number;
+      value |= byte & 0x7f;
+    }
+    if (index < limit) data[index] = value === 0 ? 0 : 1;
+  }
+  return index;
+}
+
+function stringsFromContent(target: Target, content: Uint8Array): Tensor {
+  const { shape, size, alias } = target;
+  // Each length takes a byte at least, so this bounds the array, too.
+  if (size > content.byteLength) throw parsingError(alias);
+  const reader = newReader(content);
+  const lengths = new Float64Array(size);
+  let total = 0;
+  try {
+    for (let i = 0; i < size; i++) {
+      reader.countElement();
+      const length = reader.uint32();
+      lengths[i] = length;
+      total += length;
+    }
+  } catch (error) {
+    if (error instanceof TenonError) throw parsingError(alias);
+    throw error;
+  }
+  if (total !== reader.end - reader.position) throw parsingError(alias);
+  let offset = reader.position;
+  const elements = Array.from(lengths, (length) => content.subarray(offset, (offset += length)));
+  return new Tensor('string', elements, shape);
+}
+
+function stringsFromValues(target: Target, bytes: Uint8Array): Tensor {
+  const { shape, size, layout } = target;
+  charge(target, size * bytesPerString, bytes.byteLength * bytesPerString);
+  const reader = newReader(bytes);
+  const tag = tagOf(layout.field, WireType.bytes);
+  const elements: Uint8Array[] = [];
+  while (reader.position < reader.end) {
+    const next = reader.tag();
+    if (next === tag && elements.length < size) {
+      reader.countElement();
+      elements.push(reader.byteString());
+    } else reader.skip(next);
+  }
+  const last = elements.at(-1) ?? noBytes;
+  // The same bytes are copied for each element on the way to the engine.
+  charge(target, (size - elements.length) * last.byteLength, 0);
+  while (elements.length < size) elements.push(last);
+  return new Tensor('string', elements, shape);
+}
+
+const noBytes = new Uint8Array(0);

@@ -1,0 +1,261 @@
+/** The messages of PredictionService and ModelService beside those of Predict. */
+
+import type { ModelServerConfig } from '../../protobuf/tensorflow-serving-config.js';
+import {
+  type ClassificationResult,
+  ClassificationRequest,
+  ClassificationResponse,
+  GetModelMetadataRequest,
+  GetModelMetadataResponse,
+  GetModelStatusRequest,
+  GetModelStatusResponse,
+  type InferenceResult,
+  ModelVersionStatusState,
+  MultiInferenceRequest,
+  MultiInferenceResponse,
+  type RegressionResult,
+  RegressionRequest,
+  RegressionResponse,
+  ReloadConfigRequest,
+  ReloadConfigResponse,
+  type SerializedInput,
+  SignatureDefMap,
+} from '../../protobuf/tensorflow-serving.js';
+import { DataType, type SignatureDef, type TensorInfo } from '../../protobuf/tensorflow.js';
+import { StatusCode, type StatusName } from '../status.js';
+import { decoded, decodeOptions } from './malformed.js';
+import {
+  fromModelSpec,
+  type RequestModelSpec,
+  type ResponseModelSpec,
+  toModelSpec,
+} from './model-spec.js';
+
+/** ClassificationRequest or RegressionRequest. */
+export interface ExamplesRequest {
+  /** Undefined where the request has none. */
+  readonly modelSpec: RequestModelSpec | undefined;
+  /** Serialized tensorflow.Examples, a context's features included. Empty where there is no input. */
+  readonly examples: Uint8Array[];
+}
+
+/** @throws StatusError INTERNAL for bytes that are no ClassificationRequest; so do the others. */
+export function decodeClassificationRequest(bytes: Uint8Array): ExamplesRequest {
+  return decoded(() => examplesRequest(ClassificationRequest.decode(bytes, decodeOptions)));
+}
+
+export function decodeRegressionRequest(bytes: Uint8Array): ExamplesRequest {
+  return decoded(() => examplesRequest(RegressionRequest.decode(bytes, decodeOptions)));
+}
+
+function examplesRequest({ modelSpec, input }: ClassificationRequest): ExamplesRequest {
+  return { modelSpec: modelSpec && fromModelSpec(modelSpec), examples: examplesOf(input) };
+}
+
+/**
+ * The examples of an Input. A context's bytes stand before those of each example: parsed as one
+ * message they are merged, the example's features over the context's.
+ */
+function examplesOf(input: SerializedInput | undefined): Uint8Array[] {
+  const kind = input?.kind;
+  if (kind === undefined) return [];
+  if (kind.case === 'exampleList') return kind.value.examples;
+  const { context, examples } = kind.value;
+  if (context.byteLength === 0) return examples;
+  return examples.map((example) => Buffer.concat([context, example]));
+}
+
+export interface Class {
+  readonly label: string;
+  readonly score: number;
+}
+
+export interface ClassificationAnswer {
+  readonly modelSpec: ResponseModelSpec;
+  /** By example. */
+  readonly classifications: readonly (readonly Class[])[];
+}
+
+export interface RegressionAnswer {
+  readonly modelSpec: ResponseModelSpec;
+  /** By example. */
+  readonly values: readonly number[];
+}
+
+export function encodeClassificationResponse(answer: ClassificationAnswer): Uint8Array {
+  return ClassificationResponse.encode({
+    modelSpec: toModelSpec(answer.modelSpec),
+    result: classificationResult(answer),
+  });
+}
+
+export function encodeRegressionResponse(answer: RegressionAnswer): Uint8Array {
+  return RegressionResponse.encode({
+    modelSpec: toModelSpec(answer.modelSpec),
+    result: regressionResult(answer),
+  });
+}
+
+function classificationResult({ classifications }: ClassificationAnswer): ClassificationResult {
+  return { classifications: classifications.map((classes) => ({ classes: [...classes] })) };
+}
+
+function regressionResult({ values }: RegressionAnswer): RegressionResult {
+  return { regressions: values.map((value) => ({ value })) };
+}
+
+export interface MultiInferenceTask {
+  readonly modelSpec: RequestModelSpec | undefined;
+  /** "tensorflow/serving/classify" or "tensorflow/serving/regress". */
+  readonly methodName: string;
+}
+
+export interface DecodedMultiInferenceRequest {
+  readonly tasks: MultiInferenceTask[];
+  readonly examples: Uint8Array[];
+}
+
+export function decodeMultiInferenceRequest(bytes: Uint8Array): DecodedMultiInferenceRequest {
+  return decoded(() => {
+    const { tasks, input } = MultiInferenceRequest.decode(bytes, decodeOptions);
+    return {
+      tasks: tasks.map(({ modelSpec, methodName }) => ({
+        modelSpec: modelSpec && fromModelSpec(modelSpec),
+        methodName,
+      })),
+      examples: examplesOf(input),
+    };
+  });
+}
+
+export function encodeMultiInferenceResponse(
+  answers: readonly (ClassificationAnswer | RegressionAnswer)[],
+): Uint8Array {
+  return MultiInferenceResponse.encode({
+    results: answers.map((answer): InferenceResult => ({
+      modelSpec: toModelSpec(answer.modelSpec),
+      result:
+        'values' in answer
+          ? { case: 'regressionResult', value: regressionResult(answer) }
+          : { case: 'classificationResult', value: classificationResult(answer) },
+    })),
+  });
+}
+
+export interface MetadataRequest {
+  readonly modelSpec: RequestModelSpec | undefined;
+  readonly metadataFields: string[];
+}
+
+export function decodeGetModelMetadataRequest(bytes: Uint8Array): MetadataRequest {
+  return decoded(() => {
+    const { modelSpec, metadataField } = GetModelMetadataRequest.decode(bytes, decodeOptions);
+    return { modelSpec: modelSpec && fromModelSpec(modelSpec), metadataFields: metadataField };
+  });
+}
+
+/** One input or output of a signature, as GetModelMetadata shows it. */
+export interface TensorDescription {
+  readonly name: string;
+  /** A tensorflow.DataType by name; one that is unknown is DT_INVALID. */
+  readonly dtype: string;
+  /** Undefined for an unknown rank; -1 is an unknown size. */
+  readonly shape: readonly number[] | undefined;
+}
+
+export interface SignatureDescription {
+  readonly inputs: Readonly<Record<string, TensorDescription>>;
+  readonly outputs: Readonly<Record<string, TensorDescription>>;
+  readonly methodName: string;
+}
+
+export interface MetadataAnswer {
+  readonly modelSpec: { readonly name: string; readonly version: bigint };
+  readonly signatureDefs: Readonly<Record<string, SignatureDescription>>;
+}
+
+export function encodeGetModelMetadataResponse({
+  modelSpec,
+  signatureDefs,
+}: MetadataAnswer): Uint8Array {
+  const signatureDef = new Map<string, SignatureDef>();
+  for (const [name, { inputs, outputs, methodName }] of Object.entries(signatureDefs)) {
+    signatureDef.set(name, {
+      inputs: tensorInfos(inputs),
+      outputs: tensorInfos(outputs),
+      methodName,
+    });
+  }
+  const map = {
+    typeUrl: `type.googleapis.com/${SignatureDefMap.typeName}`,
+    value: SignatureDefMap.encode({ signatureDef }),
+  };
+  return GetModelMetadataResponse.encode({
+    modelSpec: toModelSpec({ ...modelSpec, signatureName: '' }),
+    metadata: new Map([['signature_def', map]]),
+  });
+}
+
+function tensorInfos(
+  tensors: Readonly<Record<string, TensorDescription>>,
+): Map<string, TensorInfo> {
+  const infos = new Map<string, TensorInfo>();
+  const dataTypes: Readonly<Record<string, number>> = DataType;
+  for (const [key, { name, dtype, shape }] of Object.entries(tensors)) {
+    infos.set(key, {
+      encoding: { case: 'name', value: name },
+      dtype: Object.hasOwn(dataTypes, dtype) ? (dataTypes[dtype] as number) : DataType.DT_INVALID,
+      tensorShape: {
+        dim: (shape ?? []).map((size) => ({ size: BigInt(size), name: '' })),
+        unknownRank: shape === undefined,
+      },
+    });
+  }
+  return infos;
+}
+
+export interface StatusRequest {
+  readonly modelSpec: RequestModelSpec | undefined;
+}
+
+export function decodeGetModelStatusRequest(bytes: Uint8Array): StatusRequest {
+  return decoded(() => {
+    const { modelSpec } = GetModelStatusRequest.decode(bytes, decodeOptions);
+    return { modelSpec: modelSpec && fromModelSpec(modelSpec) };
+  });
+}
+
+export interface VersionDescription {
+  readonly version: bigint;
+  readonly state: keyof typeof ModelVersionStatusState;
+  readonly error: { readonly status: StatusName; readonly message: string };
+}
+
+export function encodeGetModelStatusResponse(versions: readonly VersionDescription[]): Uint8Array {
+  return GetModelStatusResponse.encode({
+    modelVersionStatus: versions.map(({ version, state, error }) => ({
+      version,
+      state: ModelVersionStatusState[state],
+      status: { errorCode: StatusCode[error.status], errorMessage: error.message },
+    })),
+  });
+}
+
+export interface ReloadRequest {
+  /** Undefined where the request has none. */
+  readonly config: ModelServerConfig | undefined;
+}
+
+export function decodeReloadConfigRequest(bytes: Uint8Array): ReloadRequest {
+  return decoded(() => {
+    const { config } = ReloadConfigRequest.decode(bytes, decodeOptions);
+    return { config };
+  });
+}
+
+/** A reload that failed has the RPC's own status instead. */
+export function encodeReloadConfigResponse(): Uint8Array {
+  return ReloadConfigResponse.encode({
+    status: { errorCode: StatusCode.OK, errorMessage: '' },
+  });
+}

@@ -1,0 +1,197 @@
+/** tensorflow.serving.PredictRequest and PredictResponse (predict.proto). */
+
+import { ModelSpec } from '../../protobuf/tensorflow-serving.js';
+import { WireReader, WireType } from '../../protobuf/wire.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { StatusError } from '../status.js';
+import { decodeTensorProto, maxFillBytesDefault } from './decode-tensor.js';
+import { type MeasuredTensor, measureTensorProto } from './encode-tensor.js';
+import { decoded, decodeOptions } from './malformed.js';
+import {
+  fromModelSpec,
+  type RequestModelSpec,
+  type ResponseModelSpec,
+  toModelSpec,
+} from './model-spec.js';
+import { ByteWriter, varintLength } from './writer.js';
+
+export interface PredictRequest {
+  /** Undefined where the request has none. */
+  readonly modelSpec: RequestModelSpec | undefined;
+  readonly inputs: Record<string, Tensor>;
+  readonly outputFilter: string[];
+}
+
+export interface DecodeTensorsOptions {
+  /**
+   * Bytes that all tensors of a request together may take beyond what is in it: a TensorProto may
+   * leave elements out, so that a few bytes stand for many. Default 64 MiB.
+   */
+  maxFillBytes?: number;
+}
+
+/** A request of which only the tensors are not decoded yet: they may wait until there is a model. */
+export interface PredictRequestHead {
+  readonly modelSpec: RequestModelSpec | undefined;
+  readonly outputFilter: string[];
+  /** TensorProtos, as views of the request. */
+  readonly tensorProtos: ReadonlyMap<string, Uint8Array>;
+}
+
+const modelSpecTag = (1 << 3) | WireType.bytes;
+const inputsTag = (2 << 3) | WireType.bytes;
+const outputFilterTag = (3 << 3) | WireType.bytes;
+const keyTag = (1 << 3) | WireType.bytes;
+const valueTag = (2 << 3) | WireType.bytes;
+
+/** @throws StatusError INTERNAL for bytes that are no PredictRequest. */
+export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead {
+  return decoded(() => {
+    const reader = new WireReader(bytes, decodeOptions);
+    reader.typeName = 'tensorflow.serving.PredictRequest';
+    let modelSpec: Uint8Array | undefined;
+    const outputFilter: string[] = [];
+    const tensorProtos = new Map<string, Uint8Array>();
+    while (reader.position < reader.end) {
+      const tag = reader.tag();
+      if (tag === modelSpecTag) {
+        const more = reader.byteString();
+        // A message that comes twice is merged, which is what its bytes in a row are.
+        modelSpec = modelSpec === undefined ? more : Buffer.concat([modelSpec, more]);
+      } else if (tag === inputsTag) {
+        reader.countElement();
+        readInput(reader, tensorProtos);
+      } else if (tag === outputFilterTag) {
+        reader.countElement();
+        outputFilter.push(reader.text(true));
+      } else reader.skip(tag);
+    }
+    return {
+      modelSpec:
+        modelSpec === undefined
+          ? undefined
+          : fromModelSpec(ModelSpec.decode(modelSpec, decodeOptions)),
+      outputFilter,
+      tensorProtos,
+    };
+  });
+}
+
+/** An entry of the map of inputs. */
+function readInput(reader: WireReader, tensorProtos: Map<string, Uint8Array>): void {
+  let alias = '';
+  let proto: Uint8Array | undefined;
+  const outerEnd = reader.end;
+  reader.end = reader.length() + reader.position;
+  while (reader.position < reader.end) {
+    const tag = reader.tag();
+    if (tag === keyTag) alias = reader.text(true);
+    else if (tag === valueTag) {
+      const more = reader.byteString();
+      proto = proto === undefined ? more : Buffer.concat([proto, more]);
+    } else reader.skip(tag);
+  }
+  reader.end = outerEnd;
+  tensorProtos.set(alias, proto ?? noBytes);
+}
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * The tensors of a request. Small ones are views of the request's bytes, which must not change as
+ * long as they are in use; large ones are in memory of Tenon's own.
+ *
+ * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`, INTERNAL.
+ */
+export function decodeTensors(
+  tensorProtos: ReadonlyMap<string, Uint8Array>,
+  { maxFillBytes = maxFillBytesDefault }: DecodeTensorsOptions = {},
+): Record<string, Tensor> {
+  const budget = { bytes: maxFillBytes };
+  // A name is a client's choice: "__proto__" is one.
+  const inputs = Object.create(null) as Record<string, Tensor>;
+  return decoded(() => {
+    try {
+      for (const [alias, proto] of tensorProtos) {
+        inputs[alias] = decodeTensorProto(proto, alias, budget);
+      }
+    } catch (error) {
+      for (const tensor of Object.values(inputs)) tensor.dispose();
+      throw error;
+    }
+    return inputs;
+  });
+}
+
+/** @throws As `decodePredictRequestHead` and `decodeTensors`. */
+export function decodePredictRequest(
+  bytes: Uint8Array,
+  options?: DecodeTensorsOptions,
+): PredictRequest {
+  const { modelSpec, outputFilter, tensorProtos } = decodePredictRequestHead(bytes);
+  return { modelSpec, inputs: decodeTensors(tensorProtos, options), outputFilter };
+}
+
+export interface PredictResponse {
+  readonly modelSpec: ResponseModelSpec;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
+export interface EncodeTensorsOptions {
+  /**
+   * Whether elements go into `tensor_content` instead of the typed fields, which clients that read
+   * `float_val` and the like expect. Default: false.
+   */
+  tensorContent?: boolean;
+}
+
+/** protobuf's own limit of a message. */
+const maxMessageBytes = 2 ** 31 - 1;
+
+/**
+ * @throws StatusError UNIMPLEMENTED for a dtype TensorFlow does not have, RESOURCE_EXHAUSTED for a
+ *   response of 2 GiB or more.
+ */
+export function encodePredictResponse(
+  { modelSpec, outputs }: PredictResponse,
+  { tensorContent = false }: EncodeTensorsOptions = {},
+): Buffer {
+  const spec = ModelSpec.encode(toModelSpec(modelSpec));
+  let byteLength = 1 + varintLength(spec.byteLength) + spec.byteLength;
+  const entries: { name: string; nameLength: number; length: number; tensor: MeasuredTensor }[] =
+    [];
+  for (const name of Object.keys(outputs)) {
+    const tensor = measureTensorProto(outputs[name] as Tensor, tensorContent);
+    const nameLength = Buffer.byteLength(name);
+    const length =
+      1 +
+      varintLength(nameLength) +
+      nameLength +
+      1 +
+      varintLength(tensor.byteLength) +
+      tensor.byteLength;
+    entries.push({ name, nameLength, length, tensor });
+    byteLength += 1 + varintLength(length) + length;
+  }
+  if (byteLength > maxMessageBytes) {
+    throw new StatusError(
+      'RESOURCE_EXHAUSTED',
+      `the response takes ${byteLength} bytes, and a message has at most ${maxMessageBytes}`,
+    );
+  }
+  const writer = new ByteWriter(byteLength);
+  for (const { name, nameLength, length, tensor } of entries) {
+    writer.tag(1, WireType.bytes);
+    writer.varint(length);
+    writer.tag(1, WireType.bytes);
+    writer.varint(nameLength);
+    writer.text(name);
+    writer.tag(2, WireType.bytes);
+    writer.varint(tensor.byteLength);
+    tensor.write(writer);
+  }
+  writer.tag(2, WireType.bytes);
+  writer.varint(spec.byteLength);
+  writer.raw(spec);
+  return writer.bytes;
+}
