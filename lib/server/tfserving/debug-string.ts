@@ -14,14 +14,25 @@ function entries(
   field: string,
   tensors: Readonly<Record<string, SignatureTensor>>,
 ): void {
-  for (const [alias, { name, dtype, shape }] of Object.entries(tensors)) {
-    lines.push(`${field} {`, `  key: ${quoted(alias)}`, '  value {', `    name: ${quoted(name)}`);
+  for (const [alias, { name, dtype, shape, cooSparse }] of Object.entries(tensors)) {
+    lines.push(`${field} {`, `  key: ${quoted(alias)}`, '  value {');
+    if (cooSparse === undefined) lines.push(`    name: ${quoted(name)}`);
     lines.push(`    dtype: ${dtype}`, '    tensor_shape {');
     if (shape === undefined) lines.push('      unknown_rank: true');
     for (const size of shape ?? []) {
       lines.push('      dim {', ...(size === 0 ? [] : [`        size: ${size}`]), '      }');
     }
-    lines.push('    }', '  }', '}');
+    lines.push('    }');
+    if (cooSparse !== undefined) {
+      lines.push(
+        '    coo_sparse {',
+        `      values_tensor_name: ${quoted(cooSparse.valuesTensorName)}`,
+        `      indices_tensor_name: ${quoted(cooSparse.indicesTensorName)}`,
+        `      dense_shape_tensor_name: ${quoted(cooSparse.denseShapeTensorName)}`,
+        '    }',
+      );
+    }
+    lines.push('  }', '}');
   }
 }
 

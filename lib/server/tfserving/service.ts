@@ -8,6 +8,7 @@
 
 import { StatusError } from '../../codec/status.js';
 import { Tensor, type Signature, type Value, type ValueSpec } from '../../index.js';
+import type { Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
   ModelSpec,
@@ -29,15 +30,13 @@ export interface CallContext {
   readonly priority?: number | undefined;
 }
 
-/** Which transport a request came by: their errors differ. */
-export type Entrypoint = 'REST' | 'GRPC';
-
 export interface PredictRequest {
   /** "" is "serving_default". */
   readonly signatureName: string;
   readonly feeds: Readonly<Record<string, Tensor>>;
   /** Which outputs to compute; empty or undefined: all of the signature. */
   readonly outputFilter?: readonly string[] | undefined;
+  /** Which transport it came by: their errors differ. */
   readonly api: Entrypoint;
 }
 
@@ -95,21 +94,9 @@ export interface MetadataResult {
   readonly signatureDefs: Readonly<Record<string, SignatureDef>>;
 }
 
-/** What the service counts by itself; requests are counted by the front ends. */
-export interface ServiceMetrics {
-  /** A run of the engine, its wait for a lane or a batch included, in microseconds. */
-  runtime(
-    model: string,
-    version: bigint,
-    api: 'Predict' | 'Classify' | 'Regress',
-    micros: number,
-  ): void;
-  /** Examples of a Classify, Regress or MultiInference request. */
-  examples(model: string, count: number): void;
-}
-
 export interface ServiceOptions<Config = unknown> {
-  readonly metrics?: ServiceMetrics | undefined;
+  /** Requests themselves are counted by the front ends. */
+  readonly metrics?: Pick<ServingMetrics, 'runtime' | 'examples'> | undefined;
   /** HandleReloadConfigRequest; without it UNIMPLEMENTED. */
   readonly reload?: ((config: Config) => Promise<void>) | undefined;
   /** `--enable_signature_method_name_check`. Default: false. */
@@ -140,7 +127,7 @@ interface SignaturePlan {
  */
 export class TensorFlowServing<Config = unknown> {
   readonly #models: ModelDirectory;
-  readonly #metrics: ServiceMetrics | undefined;
+  readonly #metrics: ServiceOptions['metrics'];
   readonly #reload: ((config: Config) => Promise<void>) | undefined;
   readonly #checkMethodName: boolean;
   readonly #plans = new WeakMap<Signature, SignaturePlan>();
@@ -430,7 +417,7 @@ export class TensorFlowServing<Config = unknown> {
       });
     } finally {
       const micros = (performance.now() - started) * 1000;
-      this.#metrics?.runtime(served.name, served.version, api, micros);
+      this.#metrics?.runtime(served.name, api, model.engine, micros);
     }
   }
 }
