@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 
 import { StatusError, StatusCode, type StatusName } from '../../codec/status.js';
-import { TenonError, type EngineName, type Model } from '../../index.js';
+import { TenonError, type EngineName, type LoadOptions, type Model } from '../../index.js';
 import { engineOf, type ModelConfig } from '../config/model-config.js';
 import { fingerprint } from './fingerprint.js';
 import type { ResolvedRepositoryOptions } from './options.js';
@@ -60,7 +60,8 @@ async function tryLoad(task: LoadTask, options: ResolvedRepositoryOptions): Prom
     });
   try {
     const signatureDefs = await readSignatureDefs(model, file, given.tags);
-    const served = new ServedVersion({ name: config.name, version, model, signatureDefs });
+    const maxRows = maxRowsOf(given);
+    const served = new ServedVersion({ name: config.name, version, model, signatureDefs, maxRows });
     if (options.warmUp !== undefined) await runWarmUp(served, task.path, options.warmUp, signal);
     if (task.insistOnSame && (await fingerprint(task.path)).value !== before) {
       throw new StatusError(
@@ -75,6 +76,12 @@ async function tryLoad(task: LoadTask, options: ResolvedRepositoryOptions): Prom
     await close(model, options, config.name);
     throw error;
   }
+}
+
+/** `max_batch_size` as TensorFlow Serving means it, where it was given. */
+function maxRowsOf({ batching }: LoadOptions): number | undefined {
+  if (typeof batching !== 'object' || batching.splitLarge === true) return undefined;
+  return batching.maxBatchSize ?? batching.allowedBatchSizes?.at(-1);
 }
 
 async function close(

@@ -7,6 +7,8 @@ export interface ServedVersionInfo {
   readonly version: bigint;
   readonly model: Model;
   readonly signatureDefs: Readonly<Record<string, SignatureDef>>;
+  /** As `ServedModel` has it. */
+  readonly maxRows: number | undefined;
 }
 
 /** A loaded version and the requests that hold it. */
@@ -15,6 +17,7 @@ export class ServedVersion implements ServedVersionInfo {
   readonly version: bigint;
   readonly model: Model;
   readonly signatureDefs: Readonly<Record<string, SignatureDef>>;
+  readonly maxRows: number | undefined;
   #requests = 0;
   #onIdle: (() => void)[] = [];
 
@@ -23,6 +26,7 @@ export class ServedVersion implements ServedVersionInfo {
     this.version = info.version;
     this.model = info.model;
     this.signatureDefs = info.signatureDefs;
+    this.maxRows = info.maxRows;
   }
 
   /** Requests that hold it now. */
@@ -66,6 +70,10 @@ class Hold implements ServedModel {
 
   get model(): Model {
     return this.#served.model;
+  }
+
+  get maxRows(): number | undefined {
+    return this.#served.maxRows;
   }
 
   signatureDefs(): Readonly<Record<string, SignatureDef>> {
