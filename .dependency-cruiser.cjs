@@ -35,10 +35,20 @@ module.exports = {
     },
     {
       name: 'server-uses-the-public-api',
-      comment: 'Beside it the codec of tensors on the wire and the generated messages.',
+      comment:
+        'Beside it the codec of tensors on the wire, the messages, checks of options, and the addon ' +
+        'for descriptors of sockets.',
       severity: 'error',
       from: { path: '^lib/server/' },
-      to: allBut('server/', 'index\\.ts$', 'codec/', 'protobuf/'),
+      to: allBut(
+        'server/',
+        'index\\.ts$',
+        'codec/',
+        'protobuf/',
+        'errors\\.ts$',
+        'options\\.ts$',
+        'native/load\\.ts$',
+      ),
     },
     {
       name: 'onnxruntime-uses-the-public-api',

@@ -41,6 +41,7 @@ export const errorCodes = [
   'ERR_TENON_BATCH',
   'ERR_TENON_NOT_BATCHABLE',
   'ERR_TENON_BINDING_BUSY',
+  'ERR_TENON_LISTEN',
   'ERR_TENON_INTERNAL',
 ] as const;
 

@@ -458,6 +458,11 @@ export interface NativeAddon {
   readonly dtypes: [number, string, number][];
   setErrorConstructor(constructor: typeof TenonError): void;
   cpuQuota(): number;
+  /**
+   * A second descriptor for the same file or socket, which is closed by itself; negative for an
+   * error: its number with the sign changed. Windows has none.
+   */
+  duplicateDescriptor(descriptor: number): number;
   /** Throws ERR_TENON_CONFIGURE for what an engine has fixed otherwise. */
   configure(settings: NativeConfiguration): void;
   /** Gets the process's log on this thread; null gives it back to stderr. */

@@ -217,7 +217,7 @@ export function exposition(metrics: readonly MetricSnapshot[]): string {
       let total = 0;
       for (const [i, bound] of [...buckets, Infinity].entries()) {
         total += numbers[i] as number;
-        lines.push(`${name}_bucket${selector(`le="${number(bound)}"`)} ${total}`);
+        lines.push(`${name}_bucket${selector(`le="${sixDigits(bound)}"`)} ${total}`);
       }
       lines.push(`${name}_sum${selector()} ${number(numbers[buckets.length + 1] as number)}`);
       lines.push(`${name}_count${selector()} ${total}`);
@@ -230,6 +230,15 @@ function number(value: number): string {
   if (value === Infinity) return '+Inf';
   if (value === -Infinity) return '-Inf';
   return String(value);
+}
+
+/** `%g`, as TensorFlow Serving writes bounds, which rules and dashboards name. */
+function sixDigits(value: number): string {
+  if (!Number.isFinite(value)) return number(value);
+  const exponent = Math.floor(Math.log10(Math.abs(value)));
+  const short = Number(value.toPrecision(6));
+  if (exponent >= -4 && exponent < 6) return String(short);
+  return short.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
 }
 
 function escapeLabel(value: string): string {

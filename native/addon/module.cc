@@ -14,6 +14,7 @@
 #include "addon/values.h"
 #include "platform/aligned_memory.h"
 #include "platform/cpu_quota.h"
+#include "platform/descriptors.h"
 #include "runtime/memory_registry.h"
 
 namespace tenon::addon {
@@ -184,6 +185,15 @@ void Release(const Napi::CallbackInfo& info) {
   ReleaseBuffer(info[0].As<Napi::ArrayBuffer>());
 }
 
+// Negative for an error, as the platform layer has it.
+Napi::Value Duplicate(const Napi::CallbackInfo& info) {
+  int32_t descriptor = -1;
+  if (napi_get_value_int32(info.Env(), info[0], &descriptor) != napi_ok) {
+    ThrowInvalidArgument(info.Env(), "a descriptor");
+  }
+  return Napi::Number::New(info.Env(), DuplicateDescriptor(descriptor));
+}
+
 Napi::Value GetExchange(const Napi::CallbackInfo& info) {
   return AddonState::Of(info.Env()).exchange.Describe(info.Env());
 }
@@ -217,6 +227,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuQuota", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::Number::New(info.Env(), CpuQuota());
               }));
+  exports.Set("duplicateDescriptor", Napi::Function::New(env, Duplicate));
   DefineConfigure(env, exports);
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));

@@ -66,6 +66,20 @@ describe('the exposition', () => {
   });
 });
 
+it('names bounds as TensorFlow Serving does', () => {
+  const buckets = [0.5, 10, 10 * 1.8 ** 2, 10 * 1.8 ** 8, 10 * 1.8 ** 25];
+  const histogram = new Histogram({ name: 'h', help: 'h', buckets });
+  histogram.with().observe(1);
+  expect(exposition([histogram.snapshot()]).match(/le="[^"]+"/g)).toEqual([
+    'le="0.5"',
+    'le="10"',
+    'le="32.4"',
+    'le="1102"',
+    'le="2.40887e+07"',
+    'le="+Inf"',
+  ]);
+});
+
 describe('a metric', () => {
   it('has a bounded number of series; the rest counts in one', () => {
     const counter = new Counter({ name: 'c', help: 'h', labels: ['name'] });

@@ -1,0 +1,72 @@
+/** What the main thread and a front-end thread tell each other. */
+
+import type { StatusName } from '../../codec/status.js';
+import type { BatchingOptions, SharedModel } from '../../index.js';
+import type { ModelServerConfig } from '../config/model-config.js';
+import type { MetricSnapshot } from '../metric-registry.js';
+import type { ModelListing, Readiness, SignatureDef } from '../models.js';
+import type { FrontendSettings } from '../options.js';
+
+export type Transport = 'rest' | 'grpc';
+
+/** What a front-end thread is started with. */
+export interface FrontendThreadData {
+  readonly settings: FrontendSettings;
+  /** "frontend-1" */
+  readonly thread: string;
+  readonly logLevel: string;
+}
+
+/** A version that the main thread has loaded. */
+export interface AvailableVersion {
+  readonly id: number;
+  readonly name: string;
+  readonly version: bigint;
+  readonly share: SharedModel;
+  readonly batching: boolean | 'auto' | BatchingOptions;
+  readonly signatureDefs: Readonly<Record<string, SignatureDef>>;
+  readonly maxRows: number | undefined;
+}
+
+export interface DirectoryState {
+  readonly models: readonly ModelListing[];
+  readonly readiness: Readiness;
+}
+
+export interface ErrorMessage {
+  /** Of a StatusError; undefined for any other. */
+  readonly status: StatusName | undefined;
+  readonly message: string;
+}
+
+export type ToFrontend =
+  | { readonly kind: 'state'; readonly state: DirectoryState }
+  | { readonly kind: 'available'; readonly version: AvailableVersion }
+  | { readonly kind: 'unload'; readonly id: number }
+  | { readonly kind: 'connection'; readonly transport: Transport; readonly descriptor: number }
+  | { readonly kind: 'measure'; readonly request: number }
+  | { readonly kind: 'drain'; readonly timeoutMs: number }
+  /** Everything that is there by now has been told. */
+  | { readonly kind: 'start' }
+  | {
+      readonly kind: 'answer';
+      readonly request: number;
+      readonly text: string;
+      readonly error: ErrorMessage | undefined;
+    };
+
+export type FromFrontend =
+  /** It takes connections from now on. */
+  | { readonly kind: 'ready' }
+  /** An 'available' or 'unload' has been done. */
+  | { readonly kind: 'done'; readonly id: number; readonly error: ErrorMessage | undefined }
+  | { readonly kind: 'scrape'; readonly request: number }
+  | { readonly kind: 'reload'; readonly request: number; readonly config: ModelServerConfig }
+  | { readonly kind: 'closed'; readonly transport: Transport }
+  | {
+      readonly kind: 'measured';
+      readonly request: number;
+      readonly metrics: readonly MetricSnapshot[];
+    }
+  | { readonly kind: 'drained'; readonly cutOff: number }
+  | { readonly kind: 'log'; readonly line: string };

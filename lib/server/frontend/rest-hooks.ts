@@ -1,0 +1,94 @@
+/** What every REST request goes through before and after its route: access, traces, the log. */
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+
+import { errorBody } from '../http-status.js';
+import type { Logger } from '../logging.js';
+import type { RequestSpan, Tracing } from '../tracing.js';
+import type { TokenCheck } from '../token.js';
+
+export interface RestHooks {
+  readonly checkToken: TokenCheck | undefined;
+  readonly tracing: Tracing | undefined;
+  readonly log: Logger;
+  /** Share of the requests that are logged, 0 to 1; above 0 failures of ours always are. */
+  readonly logSampling: number;
+  /** Whether answers should tell their clients to connect anew. */
+  readonly isDraining: () => boolean;
+}
+
+const healthPaths = /^\/healthz\/(live|ready)(\?|$)/;
+
+export function addRestHooks(
+  app: FastifyInstance,
+  { checkToken, tracing, log, logSampling, isDraining }: RestHooks,
+): void {
+  if (checkToken !== undefined) {
+    app.addHook('onRequest', (request, reply, next) => {
+      if (healthPaths.test(request.raw.url ?? '') || checkToken(request.headers.authorization)) {
+        next();
+        return;
+      }
+      refuse(reply, 'The request needs the header "Authorization: Bearer <token>"');
+    });
+  }
+  app.addHook('onSend', (_request, reply, _payload, next) => {
+    if (isDraining()) void reply.header('connection', 'close');
+    next();
+  });
+  if (tracing !== undefined) {
+    const spans = new WeakMap<FastifyRequest, RequestSpan>();
+    app.addHook('onRequest', (request, _reply, next) => {
+      if (healthPaths.test(request.raw.url ?? '')) {
+        next();
+        return;
+      }
+      const [path = ''] = (request.raw.url ?? '').split('?');
+      // A name of a span is no place for names that clients may make up.
+      const verb = /:(predict|classify|regress)$/i.exec(path)?.[0] ?? '';
+      const span = tracing.start(
+        `${request.method} ${request.routeOptions.url ?? ''}${verb}`,
+        request.headers,
+        { 'http.request.method': request.method, 'url.path': path },
+      );
+      spans.set(request, span);
+      // What the request does, a caller's instrumentation included, is below its span.
+      span.run(next);
+    });
+    app.addHook('onResponse', (request, reply, next) => {
+      const { statusCode } = reply;
+      spans.get(request)?.end({ 'http.response.status_code': statusCode }, statusCode >= 500);
+      next();
+    });
+  }
+  if (logSampling > 0) {
+    app.addHook('onResponse', (request, reply, next) => {
+      const { statusCode } = reply;
+      if (statusCode >= 500 || Math.random() < logSampling) {
+        const { method, url } = request.raw;
+        log.info(
+          {
+            api: 'REST',
+            method,
+            url,
+            status: statusCode,
+            ms: Math.round(reply.elapsedTime * 1000) / 1000,
+            requestBytes: Number(request.headers['content-length'] ?? 0),
+            responseBytes: Number(reply.getHeader('content-length') ?? 0),
+            client: request.raw.socket.remoteAddress,
+          },
+          'request',
+        );
+      }
+      next();
+    });
+  }
+}
+
+function refuse(reply: FastifyReply, message: string): void {
+  void reply
+    .code(401)
+    .header('www-authenticate', 'Bearer')
+    .header('content-type', 'application/json')
+    .send(errorBody(message));
+}
