@@ -15,11 +15,15 @@
 //   packing   "packed" or "expanded": how a repeated field is written. Empty is the language's own
 //             rule: numbers and enums of proto3 are packed, everything else is not
 // Fields that are not listed are skipped by the decoder without being decoded.
+//
+// lib/protobuf/descriptors.ts is made by descriptors.mjs.
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { format, resolveConfig } from 'prettier';
+
+import { emitDescriptors } from './descriptors.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const outputFolder = path.join(here, '..', '..', 'lib', 'protobuf');
@@ -47,6 +51,7 @@ const scalars = new Map([
 
 const reservedModules = new Set([
   'wire',
+  'descriptors',
   'message',
   'model-file',
   'project',
@@ -232,18 +237,24 @@ function emit(module, { messages, enums }) {
 
 /** The generated files, by path. */
 export async function generate() {
-  const [fieldRows, enumRows] = await Promise.all(
-    ['fields.csv', 'enums.csv'].map(async (name) =>
-      parseCsv(await readFile(path.join(here, name), 'utf8')),
-    ),
+  const [fieldRows, enumRows, ...descriptorRows] = await Promise.all(
+    [
+      'fields.csv',
+      'enums.csv',
+      'descriptor-fields.csv',
+      'descriptor-enums.csv',
+      'services.csv',
+    ].map(async (name) => parseCsv(await readFile(path.join(here, name), 'utf8'))),
   );
   const definitions = load(fieldRows, enumRows);
   const modules = new Set([...fieldRows, ...enumRows].map((row) => row.module));
+  const texts = new Map([...modules].map((module) => [module, emit(module, definitions)]));
+  texts.set('descriptors', emitDescriptors(...descriptorRows));
   const files = new Map();
-  for (const module of modules) {
+  for (const [module, text] of texts) {
     const file = path.join(outputFolder, `${module}.ts`);
     const config = await resolveConfig(file);
-    files.set(file, await format(emit(module, definitions), { ...config, parser: 'typescript' }));
+    files.set(file, await format(text, { ...config, parser: 'typescript' }));
   }
   return files;
 }

@@ -484,10 +484,10 @@ describe('responses', () => {
   const spec = (version: bigint, signatureName = 's') => ({ name: 'm', version, signatureName });
 
   it('of Predict are Python’s bytes', () => {
-    const outputs = {
-      a: Tensor.alloc('float32', [2, 0]),
-      b: new Tensor('int64', BigInt64Array.of(-7n), []),
-    };
+    const outputs = [
+      { name: 'a', tensor: Tensor.alloc('float32', [2, 0]) as Tensor },
+      { name: 'b', tensor: new Tensor('int64', BigInt64Array.of(-7n), []) as Tensor },
+    ];
     const bytes = encodePredictResponse({ modelSpec: spec(3n), outputs });
     expect(new Uint8Array(bytes)).toEqual(message('predictResponse'));
   });
@@ -496,7 +496,7 @@ describe('responses', () => {
     const data = Int32Array.from({ length: 100_000 }, (_, i) => (i % 2 === 0 ? i * 20_000 : -i));
     const bytes = encodePredictResponse({
       modelSpec: spec(3n),
-      outputs: { größe: new Tensor('int32', data) },
+      outputs: [{ name: 'größe', tensor: new Tensor('int32', data) }],
     });
     const reader = new BinaryReader(bytes);
     expect(reader.tag()).toEqual([1, WireType.LengthDelimited]);
@@ -510,7 +510,7 @@ describe('responses', () => {
   it('of Predict for a dtype that TensorFlow lacks are an error', () => {
     const tensor = Tensor.alloc('float8e8m0', [1]);
     expectStatus('UNIMPLEMENTED', 'float8e8m0', () =>
-      encodePredictResponse({ modelSpec: spec(1n), outputs: { tensor } }),
+      encodePredictResponse({ modelSpec: spec(1n), outputs: [{ name: 'y', tensor }] }),
     );
   });
 

@@ -21,7 +21,12 @@ import {
   type SerializedInput,
   SignatureDefMap,
 } from '../../protobuf/tensorflow-serving.js';
-import { DataType, type SignatureDef, type TensorInfo } from '../../protobuf/tensorflow.js';
+import {
+  DataType,
+  type SignatureDef,
+  type TensorInfo,
+  type TensorInfoCooSparse,
+} from '../../protobuf/tensorflow.js';
 import { StatusCode, type StatusName } from '../status.js';
 import { decoded, decodeOptions } from './malformed.js';
 import {
@@ -161,6 +166,8 @@ export interface TensorDescription {
   readonly dtype: string;
   /** Undefined for an unknown rank; -1 is an unknown size. */
   readonly shape: readonly number[] | undefined;
+  /** Of a sparse tensor, in place of a name. */
+  readonly cooSparse?: TensorInfoCooSparse;
 }
 
 export interface SignatureDescription {
@@ -201,9 +208,12 @@ function tensorInfos(
 ): Map<string, TensorInfo> {
   const infos = new Map<string, TensorInfo>();
   const dataTypes: Readonly<Record<string, number>> = DataType;
-  for (const [key, { name, dtype, shape }] of Object.entries(tensors)) {
+  for (const [key, { name, dtype, shape, cooSparse }] of Object.entries(tensors)) {
     infos.set(key, {
-      encoding: { case: 'name', value: name },
+      encoding:
+        cooSparse === undefined
+          ? { case: 'name', value: name }
+          : { case: 'cooSparse', value: cooSparse },
       dtype: Object.hasOwn(dataTypes, dtype) ? (dataTypes[dtype] as number) : DataType.DT_INVALID,
       tensorShape: {
         dim: (shape ?? []).map((size) => ({ size: BigInt(size), name: '' })),

@@ -134,7 +134,7 @@ export function decodePredictRequest(
 
 export interface PredictResponse {
   readonly modelSpec: ResponseModelSpec;
-  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly outputs: readonly { readonly name: string; readonly tensor: Tensor }[];
 }
 
 export interface EncodeTensorsOptions {
@@ -160,8 +160,9 @@ export function encodePredictResponse(
   let byteLength = 1 + varintLength(spec.byteLength) + spec.byteLength;
   const entries: { name: string; nameLength: number; length: number; tensor: MeasuredTensor }[] =
     [];
-  for (const name of Object.keys(outputs)) {
-    const tensor = measureTensorProto(outputs[name] as Tensor, tensorContent);
+  for (const output of outputs) {
+    const { name } = output;
+    const tensor = measureTensorProto(output.tensor, tensorContent);
     const nameLength = Buffer.byteLength(name);
     const length =
       1 +
