@@ -12,7 +12,6 @@ import type { MessageType } from '../../protobuf/message.js';
 import { ConfigProto } from '../../protobuf/tensorflow-config.js';
 import {
   BatchingParameters,
-  type ModelConfig as ModelConfigMessage,
   ModelServerConfig as ModelServerConfigMessage,
   MonitoringConfig,
   PlatformConfigMap,
@@ -21,12 +20,8 @@ import {
   SSLConfig,
 } from '../../protobuf/tensorflow-serving-config.js';
 import { parseText } from '../../protobuf/text.js';
-import {
-  checkModelConfig,
-  latestVersion,
-  type ModelServerConfig,
-  type VersionPolicy,
-} from './model-config.js';
+import { modelServerConfigOf } from './model-config-message.js';
+import { checkModelConfig, type ModelServerConfig } from './model-config.js';
 import { messageFromPlain } from './plain-message.js';
 
 /**
@@ -69,45 +64,16 @@ async function readMessage<T extends object>(type: MessageType<T>, file: string)
  * @throws ERR_TENON_CONFIG; StatusError INVALID_ARGUMENT for a configuration that cannot be.
  */
 export async function readModelServerConfig(file: string): Promise<ModelServerConfig> {
-  const config = modelServerConfigOf(await readMessage(ModelServerConfigMessage, file));
-  checkModelConfig(config);
-  return config;
-}
-
-/** @throws ERR_TENON_CONFIG for what no file system has: custom_model_config. */
-export function modelServerConfigOf({ config }: ModelServerConfigMessage): ModelServerConfig {
-  if (config?.case === 'customModelConfig') {
+  const { config: choice } = await readMessage(ModelServerConfigMessage, file);
+  if (choice?.case === 'customModelConfig') {
     throw new TenonError(
       'ERR_TENON_CONFIG',
       'expected model_config_list in a ModelServerConfig, received custom_model_config',
     );
   }
-  return { models: (config?.value.config ?? []).map(modelConfigOf) };
-}
-
-function modelConfigOf(message: ModelConfigMessage): ModelServerConfig['models'][number] {
-  const { name, basePath, modelPlatform, versionLabels } = message;
-  return {
-    name,
-    basePath,
-    platform: modelPlatform === '' ? undefined : modelPlatform,
-    versionPolicy: versionPolicyOf(message.modelVersionPolicy),
-    labels: Object.fromEntries(versionLabels),
-  };
-}
-
-function versionPolicyOf(policy: ModelConfigMessage['modelVersionPolicy']): VersionPolicy {
-  const choice = policy?.policyChoice;
-  switch (choice?.case) {
-    case undefined:
-      return latestVersion;
-    case 'latest':
-      return { kind: 'latest', numVersions: choice.value.numVersions };
-    case 'all':
-      return { kind: 'all' };
-    case 'specific':
-      return { kind: 'specific', versions: choice.value.versions };
-  }
+  const config = modelServerConfigOf(choice?.value ?? { config: [] });
+  checkModelConfig(config);
+  return config;
 }
 
 export function readBatchingParameters(file: string): Promise<BatchingParameters> {

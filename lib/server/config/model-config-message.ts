@@ -1,7 +1,6 @@
-import { StatusError } from '../../codec/status.js';
 import {
   type ModelConfig as ModelConfigMessage,
-  type ModelServerConfig as ModelServerConfigMessage,
+  type ModelConfigList,
   ModelType,
 } from '../../protobuf/tensorflow-serving-config.js';
 import {
@@ -11,20 +10,9 @@ import {
   type VersionPolicy,
 } from './model-config.js';
 
-/**
- * tensorflow.serving.ModelServerConfig, as files and HandleReloadConfigRequest have it.
- *
- * @throws StatusError INVALID_ARGUMENT where it is no list of models.
- */
-export function modelServerConfigOf(message: ModelServerConfigMessage): ModelServerConfig {
-  const { config } = message;
-  if (config?.case !== 'modelConfigList') {
-    throw new StatusError(
-      'INVALID_ARGUMENT',
-      'ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported',
-    );
-  }
-  return { models: config.value.config.map(modelConfigOf) };
+/** tensorflow.serving.ModelConfigList, as files and HandleReloadConfigRequest have it. */
+export function modelServerConfigOf({ config }: ModelConfigList): ModelServerConfig {
+  return { models: config.map(modelConfigOf) };
 }
 
 function modelConfigOf(message: ModelConfigMessage): ModelConfig {

@@ -21,8 +21,8 @@ export interface VersionToLoad {
 
 /** What becomes of the records in `assets.extra/tf_serving_warmup_requests`. */
 export interface WarmUp {
-  /** The records of a TFRecord file, each a serialized tensorflow.serving.PredictionLog. */
-  records(file: Uint8Array): Iterable<Uint8Array>;
+  /** The records in the bytes of a TFRecord file, each a serialized tensorflow.serving.PredictionLog. */
+  records(file: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   /** Runs one on a version that is loaded but not served yet. */
   run(served: ServedModel, record: Uint8Array): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /** Requests that a version answers before it takes those of clients. */
 
-import { readFile, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 
 import { StatusError } from '../../codec/status.js';
@@ -10,9 +11,6 @@ import { isModelFile } from './version-source.js';
 
 /** As TensorFlow Serving has it. */
 export const maxWarmUpRecords = 1000;
-
-/** 1000 large requests; read whole. */
-const maxFileBytes = 1 << 30;
 
 /** Where records lie, relative to the version's folder; the first that is there counts. */
 const places = [
@@ -37,7 +35,7 @@ export async function runWarmUp(
   const file = await warmUpFile(root);
   if (file === undefined) return;
   let count = 0;
-  for (const record of warmUp.records(await readFile(file))) {
+  for await (const record of warmUp.records(createReadStream(file))) {
     signal.throwIfAborted();
     if (++count > maxWarmUpRecords) {
       throw new StatusError(
@@ -66,11 +64,8 @@ async function warmUpFile(root: string): Promise<string | undefined> {
     const file = path.join(root, place);
     const found = await stat(file).catch(() => undefined);
     if (found === undefined) continue;
-    if (!found.isFile() || found.size > maxFileBytes) {
-      throw new StatusError(
-        'INVALID_ARGUMENT',
-        `expected a file of at most ${maxFileBytes} bytes with warm-up requests at ${file}`,
-      );
+    if (!found.isFile()) {
+      throw new StatusError('INVALID_ARGUMENT', `expected a file of warm-up requests at ${file}`);
     }
     return file;
   }

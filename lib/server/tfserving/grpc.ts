@@ -328,7 +328,13 @@ class GrpcFrontEnd {
 
   async #reload(request: Buffer): Promise<Uint8Array> {
     const { config } = decodeReloadConfigRequest(request);
-    await this.#options.service.reload(modelServerConfigOf(config ?? { config: undefined }));
+    const choice = config?.config;
+    if (choice?.case !== 'modelConfigList') {
+      throw invalid(
+        'ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported',
+      );
+    }
+    await this.#options.service.reload(modelServerConfigOf(choice.value));
     return encodeReloadConfigResponse();
   }
 }
