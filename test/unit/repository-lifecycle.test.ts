@@ -319,6 +319,11 @@ describe('whatever happens', () => {
                 serving().some(({ isAspired }) => isAspired),
                 'another serves',
               );
+              const successor = lifecycle.records.find(
+                ({ isAspired, version }) => isAspired && version === record.version,
+              );
+              const isComing = successor?.phase !== 'ready' && successor?.error === undefined;
+              holds(successor === undefined || !isComing, 'its number serves on');
             }
             unloading.add(record);
             break;

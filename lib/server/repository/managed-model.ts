@@ -442,16 +442,14 @@ export class ManagedModel {
   async #giveBack(served: ServedVersion): Promise<void> {
     const { log } = this.#host.options;
     const { name, version } = served;
-    try {
-      await Promise.all([served.idle(), this.#host.onUnload(served)]);
-      await served.model.close();
-      log.info(
-        { model: name, version },
-        `Done unloading servable version {name: ${name} version: ${version}}`,
-      );
-    } catch (error) {
+    const wrong = (error: unknown): void =>
       log.error({ model: name, version, err: error }, `Unloading version ${version} of ${name}`);
-    }
+    await Promise.all([served.idle(), this.#host.onUnload(served).catch(wrong)]);
+    await served.model.close().catch(wrong);
+    log.info(
+      { model: name, version },
+      `Done unloading servable version {name: ${name} version: ${version}}`,
+    );
   }
 
   #report(record: VersionRecord, state: VersionStateName): void {

@@ -158,8 +158,8 @@ export class Repository implements ModelDirectory {
     if (this.#isStopping) throw stopping();
     checkModelConfig(config, { served: this.#config });
     const known = new Set(this.#models.keys());
-    const looks = this.#applyConfig(config);
     this.#labelsCome = false;
+    const looks = this.#applyConfig(config);
     const added = [...this.#models.values()].filter(({ name }) => !known.has(name));
     this.#options.log.info(
       { models: config.models.map(({ name }) => name), added: added.map(({ name }) => name) },
