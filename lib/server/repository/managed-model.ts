@@ -57,10 +57,13 @@ export class ManagedModel {
   readonly #loading = new Map<VersionRecord, AbortController>();
   readonly #retries = new Map<VersionRecord, Timer>();
   readonly #failures = new Map<VersionRecord, Failure>();
-  #present: readonly SourceVersion[] = [];
+  /** What was found at the base path last; undefined where it was never looked at. */
+  #present: readonly SourceVersion[] | undefined;
   /** Why there is no version to serve. */
   #problem: string | undefined;
   #hasScanned = false;
+  /** Whether the policy is another than when versions were last chosen. */
+  #isPolicyNew = false;
   #isStopped = false;
 
   #timer: Timer | undefined;
@@ -168,10 +171,11 @@ export class ManagedModel {
     this.#isStopped = false;
     if (localPath(before) !== localPath(config)) {
       this.#source = new VersionSource(localPath(config));
+      this.#present = undefined;
       this.#hasScanned = this.#available.length > 0;
-    } else if (this.#present.length > 0) {
-      this.#aspire();
     }
+    // Not before the next look: what a new policy wants may have come since the last one.
+    this.#isPolicyNew = true;
     // A look that is under way may be at the old path.
     return (this.#scanning ?? Promise.resolve()).then(() => this.#scanSoon());
   }
@@ -182,9 +186,10 @@ export class ManagedModel {
     this.labels = new Map();
     this.#timer?.cancel();
     this.#hint?.cancel();
+    this.#hint = undefined;
     this.#unwatch();
     this.#problem = undefined;
-    this.#present = [];
+    this.#present = undefined;
     this.#hasScanned = false;
     this.#source = new VersionSource(localPath(this.#config));
     this.#apply(this.#lifecycle.aspire([]));
@@ -207,14 +212,17 @@ export class ManagedModel {
     if (this.#isStopped) return;
     this.#timer?.cancel();
     const source = this.#source;
+    const config = this.#config;
     const scan = await source.scan();
-    // Another configuration came meanwhile, or the end.
+    // Another path came meanwhile, or the end.
     if (this.#isStopped || source !== this.#source) return;
+    if (scan.kind === 'found') this.#present = scan.versions;
+    // Another policy: what it wants may have come since, and the look that follows will see.
+    if (config !== this.#config) return;
     const { name } = this;
     const { options } = this.#host;
-    const { basePath } = this.#config;
+    const { basePath } = config;
     if (scan.kind === 'found') {
-      this.#present = scan.versions;
       for (const folder of scan.duplicates) {
         options.log.warn(
           { model: name, folder },
@@ -222,13 +230,14 @@ export class ManagedModel {
         );
       }
       this.#hasScanned = true;
-      this.#aspire();
+      this.#aspire(scan.versions);
     } else if (scan.kind === 'missing') {
       this.#problem = `Could not find base path ${basePath} for servable ${name} with error ${scan.error.message}`;
       options.log.error({ model: name, basePath, err: scan.error }, this.#problem);
       this.#hasScanned = true;
       this.#host.onChange();
     }
+    if (this.#isPolicyNew && this.#present !== undefined) this.#aspire(this.#present);
     await this.#lookAtFailures();
     if (this.#isStopped) return;
     this.#watch();
@@ -247,10 +256,11 @@ export class ManagedModel {
     });
   }
 
-  #aspire(): void {
-    const { versions, missing } = aspiredVersions(this.#config.versionPolicy, this.#present);
+  #aspire(present: readonly SourceVersion[]): void {
+    const { versions, missing } = aspiredVersions(this.#config.versionPolicy, present);
     const { log } = this.#host.options;
     this.#problem = undefined;
+    this.#isPolicyNew = false;
     for (const version of missing) {
       log.warn(
         { model: this.name, version },

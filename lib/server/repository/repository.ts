@@ -7,11 +7,7 @@ import os from 'node:os';
 
 import { StatusError } from '../../codec/status.js';
 import { load } from '../../index.js';
-import {
-  checkModelConfig,
-  type ModelConfig,
-  type ModelServerConfig,
-} from '../config/model-config.js';
+import { checkModelConfig, type ModelServerConfig } from '../config/model-config.js';
 import type {
   ModelDirectory,
   ModelListing,
