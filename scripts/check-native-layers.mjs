@@ -1,6 +1,7 @@
 // Checks which C++ file includes which: addon → runtime → engines → core →
-// platform, never upward; the two engines never see each other; only addon/
-// sees Node's headers. Test code may include every layer but addon/.
+// platform, never upward; the two engines never see each other; codec, beside them,
+// sees core and platform alone; only addon/ sees Node's headers. Test code may
+// include every layer but addon/.
 //
 //   node scripts/check-native-layers.mjs [<folder of the layers>]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -12,12 +13,29 @@ import { root } from './run-command.mjs';
 const mayInclude = {
   platform: [],
   core: ['platform'],
+  codec: ['core', 'platform'],
   engines: ['core', 'platform'],
   'engines/onnxruntime': ['engines', 'core', 'platform'],
   'engines/tensorflow': ['engines', 'core', 'platform'],
   runtime: ['engines', 'core', 'platform'],
-  addon: ['runtime', 'engines', 'engines/onnxruntime', 'engines/tensorflow', 'core', 'platform'],
-  test: ['runtime', 'engines', 'engines/onnxruntime', 'engines/tensorflow', 'core', 'platform'],
+  addon: [
+    'runtime',
+    'engines',
+    'engines/onnxruntime',
+    'engines/tensorflow',
+    'codec',
+    'core',
+    'platform',
+  ],
+  test: [
+    'runtime',
+    'engines',
+    'engines/onnxruntime',
+    'engines/tensorflow',
+    'codec',
+    'core',
+    'platform',
+  ],
 };
 const nodeHeaders = /^(napi|napi-inl|node_api|js_native_api|node|uv|v8)(\.h|\/)/;
 

@@ -451,6 +451,60 @@ export interface NativeSession {
   close(): Promise<void>;
 }
 
+declare const jsonInputsBrand: unique symbol;
+/** The inputs of a signature, as the JSON codec holds them. */
+export interface NativeJsonInputs {
+  readonly [jsonInputsBrand]: true;
+}
+
+/** Why a request is refused: a status of gRPC by its number, and the text for the client. */
+export type NativeRefusal = readonly [outcome: 2, code: number, message: string];
+
+/** `outcome` 1: the body asks for another signature. */
+export type NativeJsonPredict =
+  | readonly [outcome: 0, form: 0 | 1, ...feeds: readonly (number | NativeTensorOut)[]]
+  | readonly [outcome: 1, signature: string]
+  | NativeRefusal;
+
+export type NativeJsonExamples =
+  | readonly [outcome: 0, signature: string, examples: NativeTensorOut]
+  | NativeRefusal;
+
+/**
+ * The JSON tensor codec. With `onThread` a call gives a promise, and what it was given has to be
+ * left alone until that has settled.
+ */
+export interface NativeJson {
+  createInputs(
+    signature: string,
+    names: readonly string[],
+    dtypes: readonly number[],
+  ): NativeJsonInputs;
+  /** Without inputs the body is only checked. Feeds come as pairs: which input, and its tensor. */
+  decodePredict(body: Uint8Array, inputs: NativeJsonInputs | null, onThread: false): NativeJsonPredict;
+  decodePredict(
+    body: Uint8Array,
+    inputs: NativeJsonInputs | null,
+    onThread: true,
+  ): Promise<NativeJsonPredict>;
+  decodeExamples(body: Uint8Array, onThread: false): NativeJsonExamples;
+  decodeExamples(body: Uint8Array, onThread: true): Promise<NativeJsonExamples>;
+  /** Form 0 lists instances, 1 whole tensors. Memory that is Tenon's goes by pointer. */
+  encodePredict(
+    form: 0 | 1,
+    names: readonly string[],
+    tensors: readonly NativeTensorIn[],
+    onThread: false,
+  ): ArrayBuffer | NativeRefusal;
+  encodePredict(
+    form: 0 | 1,
+    names: readonly string[],
+    tensors: readonly NativeTensorIn[],
+    onThread: true,
+  ): Promise<ArrayBuffer | NativeRefusal>;
+  encodeNumber(number: number, isFloat: boolean): string;
+}
+
 export interface NativeAddon {
   /** The addon's own version, compared with package.json at load. */
   readonly version: string;
@@ -463,6 +517,7 @@ export interface NativeAddon {
    * error: its number with the sign changed. Windows has none.
    */
   duplicateDescriptor(descriptor: number): number;
+  readonly json: NativeJson;
   /** Throws ERR_TENON_CONFIGURE for what an engine has fixed otherwise. */
   configure(settings: NativeConfiguration): void;
   /** Gets the process's log on this thread; null gives it back to stderr. */

@@ -7,6 +7,7 @@
 #include "addon/binding_wrap.h"
 #include "addon/configure.h"
 #include "addon/errors.h"
+#include "addon/json_codec.h"
 #include "addon/options.h"
 #include "addon/pool_wrap.h"
 #include "addon/session_wrap.h"
@@ -229,6 +230,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
               }));
   exports.Set("duplicateDescriptor", Napi::Function::New(env, Duplicate));
   DefineConfigure(env, exports);
+  DefineJsonCodec(env, exports);
   exports.Set("alloc", Napi::Function::New(env, Alloc));
   exports.Set("release", Napi::Function::New(env, Release));
   exports.Set("owns", Napi::Function::New(env, Owns));

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "addon/errors.h"
+#include "platform/cpu_quota.h"
 #include "runtime/exit_guard.h"
 
 namespace tenon::addon {
@@ -12,6 +13,8 @@ namespace {
 // fight for the same cores and disk.
 constexpr size_t kBackgroundLanes = 4;
 constexpr size_t kBackgroundQueue = 1 << 16;
+// Each holds the body of a request. A server bounds its requests long before.
+constexpr size_t kCodecQueue = 1 << 12;
 
 // Runs on the calling thread settle without a turn of the event loop, so a
 // caller who awaits one after another would keep timers and sockets waiting.
@@ -63,6 +66,12 @@ Executor& AddonState::Background() {
   // Never destroyed: a load may be under way when the process exits.
   static Executor& background = *new Executor(kBackgroundLanes, kBackgroundQueue);
   return background;
+}
+
+Executor& AddonState::Codec() {
+  // Never destroyed, as the other.
+  static Executor& codec = *new Executor(static_cast<size_t>(std::max(1, CpuQuota())), kCodecQueue);
+  return codec;
 }
 
 void AddonState::Await() {
@@ -129,6 +138,11 @@ void AddonState::AwaitBorrowers() {
   for (const std::shared_ptr<InFlight>& run : in_flight_) {
     if (run->borrows && !run->dequeued) run->left.get_future().wait();
   }
+  for (const std::shared_ptr<Borrower>& task : borrowers_) {
+    if (!task->executor->Remove(task->queued)) task->left.get_future().wait();
+    task->lent.Reset();
+  }
+  borrowers_.clear();
 }
 
 void AddonState::Shutdown() {

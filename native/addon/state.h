@@ -39,6 +39,14 @@ struct InFlight {
   }
 };
 
+// A task on a thread that reads memory of this environment.
+struct Borrower {
+  Napi::ObjectReference lent;
+  Executor* executor = nullptr;
+  Executor::Ticket queued;
+  std::promise<void> left;
+};
+
 // Everything the addon keeps for one JavaScript environment (the main thread or
 // a worker). What an engine keeps is per process and lives in its Library;
 // native threads belong to hosts and to the process, never to an environment,
@@ -57,6 +65,9 @@ class AddonState {
   // Native threads for what is slow but no run: loading, closing, describing.
   // The process's own.
   static Executor& Background();
+  // Others for what requests and answers take to read and write: neither waits for a
+  // load, nor a load for them. The process's own.
+  static Executor& Codec();
 
   Napi::FunctionReference error_constructor;
   Napi::FunctionReference session_constructor;
@@ -72,6 +83,14 @@ class AddonState {
   // Runs to stop when the environment ends.
   void Add(const std::shared_ptr<InFlight>& run) { in_flight_.insert(run); }
   void Remove(const std::shared_ptr<InFlight>& run) { in_flight_.erase(run); }
+
+  // Tasks to wait for when the environment ends.
+  void Add(const std::shared_ptr<Borrower>& task) { borrowers_.insert(task); }
+  // Lets go of what was lent.
+  void Remove(const std::shared_ptr<Borrower>& task) {
+    task->lent.Reset();
+    borrowers_.erase(task);
+  }
 
   // Whether another run may happen on this thread: see kInlineBudget.
   bool MayRunInline();
@@ -108,6 +127,7 @@ class AddonState {
   bool delivering_ = false;
   std::shared_ptr<CompletionQueue> completions_;
   std::unordered_set<std::shared_ptr<InFlight>> in_flight_;
+  std::unordered_set<std::shared_ptr<Borrower>> borrowers_;
 };
 
 // A promise that a native thread settles. Made and settled on the environment's

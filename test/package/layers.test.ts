@@ -37,11 +37,13 @@ describe('the C++ layers', () => {
   const layers = {
     'platform/memory.h': '#include <vector>\n',
     'core/tensor.h': '#include "platform/memory.h"\n',
+    'codec/json.h': '#include "core/tensor.h"\n',
     'engines/session.h': '#include "core/tensor.h"\n',
     'engines/onnxruntime/abi.h': '#include "engines/session.h"\n',
     'engines/tensorflow/abi.h': '#include "engines/session.h"\n',
     'runtime/executor.h': '#include "engines/session.h"\n',
-    'addon/module.cc': '#include <napi.h>\n#include "runtime/executor.h"\n',
+    'addon/module.cc':
+      '#include <napi.h>\n#include "codec/json.h"\n#include "runtime/executor.h"\n',
     'test/session_test.cc': '#include "engines/tensorflow/abi.h"\n',
   };
 
@@ -69,6 +71,12 @@ describe('the C++ layers', () => {
       'runtime/lane.cc',
       '#include "engines/tensorflow/abi.h"',
       'runtime may not include engines/tensorflow',
+    ],
+    [
+      'the engines from the codec',
+      'codec/base64.h',
+      '#include "engines/session.h"',
+      'codec may not include engines',
     ],
     [
       'Node outside of addon/',
