@@ -26,6 +26,7 @@ import { Histogram, type Summary } from './histogram.js';
 import { levelOf, type ResolvedBatching } from './options.js';
 import { hashKey, type PassReason, passReasons, rowsOf, sameKey, writeKey } from './request-key.js';
 import { RunTimes } from './run-times.js';
+import { Sharing } from './sharing.js';
 import type { SignaturePlan } from './signature.js';
 import { joinOutputs, splitFeeds } from './split.js';
 import { type Turn, type Waiting, WaitingLine } from './waiting-line.js';
@@ -49,7 +50,7 @@ export interface BatcherStats {
   readonly queuedRows: number;
   /** Queues: one for each shape of late. */
   readonly queues: number;
-  /** Batches under way. */
+  /** Batches under way, the one that waits for a lane included, if there is one. */
   readonly inFlight: number;
   /** Requests that were not batched, by why. */
   readonly passed: Readonly<Record<PassReason, number>>;
@@ -78,10 +79,20 @@ export interface BatcherParts {
   /** Numbers for batches; of one counter with those that callers give their runs. */
   readonly tickets: Tickets;
   readonly memory?: FeedMemory;
+  /** Whether a full batch may be sent before a lane is free for it. Default: true. */
+  readonly sendsAhead?: boolean;
 }
 
 /** Shapes that are kept apart at a time; idle queues make way. */
 const maxQueues = 128;
+/**
+ * Where batches take no longer than this, a full one goes to the lanes before any of them is free:
+ * one that ends finds the next at once, instead of after the event loop's turn. Of longer ones the
+ * turn is too small a share to let requests that come later wait behind one more.
+ */
+const aheadMicros = 10_000;
+/** Batches before that is known. */
+const aheadBatches = 4;
 
 const enum State {
   waiting,
@@ -94,12 +105,23 @@ const enum State {
   settled,
 }
 
+/** How a batch came to be sent. */
+const enum Way {
+  usual,
+  /** As one of several that went at once in place of a larger one. */
+  part,
+  /** Before a lane was free for it. */
+  ahead,
+}
+
 class Entry implements Waiting {
   previous: this | undefined = undefined;
   next: this | undefined = undefined;
   turn: Turn<this> | undefined = undefined;
   state = State.waiting;
   batch: Batch | undefined = undefined;
+  /** What it is rejected with when its batch has ended, where it is `leaving`. */
+  leftFor: unknown = undefined;
   /** Milliseconds of performance.now(). */
   queuedMs = 0;
   resolve!: (outputs: RunOutputs) => void;
@@ -122,6 +144,7 @@ class Entry implements Waiting {
 class Queue {
   readonly line = new WaitingLine<Entry>();
   readonly times = new RunTimes();
+  readonly sharing = new Sharing();
   adaptive: Adaptive | undefined = undefined;
   /** Rows a batch may have after failures, see limitAfterFailure. */
   failureLimit = Infinity;
@@ -154,7 +177,9 @@ class Batch {
     readonly members: readonly Entry[],
     readonly rows: number,
     readonly ticket: number,
-    readonly startedMs: number,
+    /** When it was sent; of one that was sent ahead, when a lane became free for it. */
+    public startedMs: number,
+    readonly way: Way,
   ) {
     this.live = members.length;
   }
@@ -184,6 +209,14 @@ export class Batcher implements Runner {
   #isScheduled = false;
   #inFlight = 0;
   #lanes = 1;
+  /** Runs that wait for a lane, when it was last looked. */
+  #laneQueue = 0;
+  /** The batch that went to the lanes before one of them was free. */
+  #ahead: Batch | undefined;
+  #mayGoAhead: boolean;
+  readonly #running = new Set<Batch>();
+  /** What requests that were not batched are rejected by. */
+  readonly #passing = new Set<(reason: unknown) => void>();
   #queuedRows = 0;
   /** Requests that are not settled. */
   #unsettled = 0;
@@ -213,8 +246,12 @@ export class Batcher implements Runner {
     number
   >;
 
-  constructor(runner: Runner, { options, plans, tickets, memory = copiedFeeds }: BatcherParts) {
+  constructor(
+    runner: Runner,
+    { options, plans, tickets, memory = copiedFeeds, sendsAhead = true }: BatcherParts,
+  ) {
     this.#runner = runner;
+    this.#mayGoAhead = sendsAhead;
     this.#options = options;
     this.#plans = plans;
     this.#tickets = tickets;
@@ -319,19 +356,26 @@ export class Batcher implements Runner {
     return this.#closed;
   }
 
-  destroy(): Promise<void> {
+  /**
+   * What it took is rejected with `reason` at once, but for requests whose memory a batch still
+   * reads: with that.
+   */
+  destroy(reason: unknown = destroyedError()): Promise<void> {
     this.#ending = 'destroyed';
     this.#timer?.clear();
     for (const queue of [...this.#active]) {
       for (let entry = queue.line.peek(); entry !== undefined; entry = queue.line.peek()) {
         this.#takeOut(entry);
-        this.#reject(entry, destroyedError());
+        this.#reject(entry, reason);
       }
     }
     for (const entry of this.#again.splice(0)) {
-      if (entry.state === State.again) this.#reject(entry, destroyedError());
+      if (entry.state === State.again) this.#reject(entry, reason);
     }
-    // Those in a batch end with it.
+    for (const { members } of [...this.#running]) {
+      for (const member of members) this.#stop(member, reason);
+    }
+    for (const reject of [...this.#passing]) reject(reason);
     const destroyed = this.#runner.destroy().finally(() => this.#memory.close());
     this.#closed ??= destroyed;
     return this.#closed;
@@ -346,18 +390,38 @@ export class Batcher implements Runner {
   ): RunOutputs | Promise<RunOutputs> {
     this.#passed[reason]++;
     const started = this.#runner.run(request, options);
-    if (isUnderWay(started)) {
-      // It takes a lane that a batch would have.
-      this.#inFlight++;
-      started.then(this.#passEnded, this.#passEnded);
-    }
-    return started;
+    if (!isUnderWay(started)) return started;
+    // It takes a lane that a batch would have.
+    this.#inFlight++;
+    return new Promise((resolve, reject) => {
+      let destroyed: { reason: unknown } | undefined;
+      const stop = (reason: unknown): void => {
+        destroyed = { reason };
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it is
+        if (!options.borrow) reject(reason);
+      };
+      const end = (): void => {
+        this.#passing.delete(stop);
+        this.#laneFreed();
+      };
+      this.#passing.add(stop);
+      started.then(
+        (outputs) => {
+          end();
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as above
+          if (destroyed !== undefined) reject(destroyed.reason);
+          else resolve(outputs);
+          this.#dispatch();
+        },
+        (error: unknown) => {
+          end();
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as above
+          reject(destroyed === undefined ? error : destroyed.reason);
+          this.#dispatch();
+        },
+      );
+    });
   }
-
-  readonly #passEnded = (): void => {
-    this.#inFlight--;
-    this.#dispatch();
-  };
 
   #queueOf(request: RunRequest, plan: SignaturePlan): Queue | undefined {
     const key = this.#key;
@@ -465,21 +529,26 @@ export class Batcher implements Runner {
     const now = performance.now();
     entry.queuedMs = now;
     if (ticket !== 0) this.#byTicket.set(ticket, entry);
+    this.#line(entry, now);
+    this.#requests++;
+    this.#unsettled++;
+    if (!this.#isScheduled && (this.#inFlight < this.#lanes || this.#goesAhead(queue))) {
+      // Runs of one tick travel together.
+      this.#isScheduled = true;
+      queueMicrotask(this.#dispatch);
+    }
+    return promise;
+  }
+
+  #line(entry: Entry, now: number): void {
+    const { queue } = entry;
     if (!queue.isListed) {
       queue.isListed = true;
       this.#active.push(queue);
       queue.dueMs = now + this.#delayMsOf(queue);
     }
     queue.line.push(entry);
-    this.#queuedRows += rows;
-    this.#requests++;
-    this.#unsettled++;
-    if (this.#inFlight < this.#lanes && !this.#isScheduled) {
-      // Runs of one tick travel together.
-      this.#isScheduled = true;
-      queueMicrotask(this.#dispatch);
-    }
-    return promise;
+    this.#queuedRows += entry.rows;
   }
 
   #hold(feeds: readonly RunTensor[]): readonly RunTensor[] {
@@ -544,7 +613,9 @@ export class Batcher implements Runner {
 
   #refreshLanes(): void {
     try {
-      this.#lanes = Math.max(1, this.#runner.load().lanes);
+      const { lanes, waiting } = this.#runner.load();
+      this.#lanes = Math.max(1, lanes);
+      this.#laneQueue = waiting;
     } catch {
       // A runner that is closed has no load; what is sent to it says so.
     }
@@ -554,6 +625,7 @@ export class Batcher implements Runner {
     this.#isScheduled = false;
     if (this.#active.length === 0 && this.#again.length === 0) return;
     this.#refreshLanes();
+    let parted: Queue | undefined;
     while (this.#inFlight < this.#lanes) {
       const again = this.#nextAgain();
       if (again !== undefined) {
@@ -562,9 +634,38 @@ export class Batcher implements Runner {
       }
       const queue = this.#nextQueue();
       if (queue === undefined) return;
-      this.#send(queue);
+      const limit = this.#limitOf(queue);
+      const rows = this.#rowsFor(queue, limit);
+      if (rows < Math.min(queue.line.rows, limit)) parted = queue;
+      this.#send(queue, rows, parted === queue ? Way.part : Way.usual);
+    }
+    if (this.#active.length === 0 || this.#laneQueue > 0) return;
+    const queue = this.#nextQueue();
+    if (queue !== undefined && this.#goesAhead(queue)) {
+      this.#ahead = this.#send(queue, this.#limitOf(queue), Way.ahead);
     }
   };
+
+  /** Rows for the next batch of a queue: all that wait, or this lane's part of them. */
+  #rowsFor(queue: Queue, limit: number): number {
+    const idle = this.#lanes - this.#inFlight;
+    if (idle < 2 || this.#active.length > 1) return limit;
+    const { allowedBatchSizes } = this.#options;
+    const rows = queue.sharing.rows(queue.line.rows, idle, limit, queue.times);
+    return rows >= queue.line.rows ? limit : Math.min(limit, roundUp(rows, allowedBatchSizes));
+  }
+
+  /** Whether a batch of the queue is sent although all lanes are busy, see aheadMicros. */
+  #goesAhead({ line, times, failureLimit, adaptive }: Queue): boolean {
+    if (!this.#mayGoAhead || this.#ahead !== undefined || this.#inFlight !== this.#lanes) {
+      return false;
+    }
+    // After a failure nothing is in a hurry.
+    if (failureLimit < Infinity) return false;
+    const limit = adaptive?.maxBatchSize ?? this.#options.maxBatchSize;
+    if (line.rows < limit || times.batches < aheadBatches) return false;
+    return times.expected(limit) <= aheadMicros;
+  }
 
   #nextAgain(): Entry | undefined {
     while (this.#again.length > 0) {
@@ -616,9 +717,9 @@ export class Batcher implements Runner {
     if (last !== queue) this.#active[at] = last;
   }
 
-  #send(queue: Queue): void {
+  /** @param limit Rows that the batch may have. */
+  #send(queue: Queue, limit: number, way: Way): Batch | undefined {
     const now = performance.now();
-    const limit = this.#limitOf(queue);
     const members: Entry[] = [];
     let rows = 0;
     for (let entry = queue.line.peek(); entry !== undefined; entry = queue.line.peek()) {
@@ -636,28 +737,24 @@ export class Batcher implements Runner {
     if (this.#timer !== undefined && queue.line.length > 0) {
       queue.dueMs = queue.line.least(({ queuedMs }) => queuedMs) + this.#delayMsOf(queue);
     }
-    if (members.length === 0) return;
-    for (const { queuedMs } of members) this.#waitMicros.add((now - queuedMs) * 1000);
+    if (members.length === 0) return undefined;
     const whole = roundUp(rows, this.#options.allowedBatchSizes);
     const [first] = members;
-    if (members.length === 1 && whole === rows && !needsMask(queue)) {
-      this.#sendAlone(first as Entry, now);
-      return;
-    }
+    const batch =
+      members.length === 1 && whole === rows && !needsMask(queue)
+        ? this.#sendAlone(first as Entry, now, way)
+        : this.#sendBatch(queue, members, rows, whole, now, way);
     this.#paddedRows += whole - rows;
-    this.#sendBatch(queue, members, rows, whole, now);
+    return batch.hasEnded ? undefined : batch;
   }
 
   /** A batch of its own, whose failure is its own. */
-  #sendAlone(entry: Entry, now = performance.now()): void {
+  #sendAlone(entry: Entry, now = performance.now(), way: Way = Way.usual): Batch {
     const { queue, rows, feeds, priority, deadline, caller } = entry;
-    if (needsMask(queue)) {
-      this.#sendBatch(queue, [entry], rows, rows, now);
-      return;
-    }
+    if (needsMask(queue)) return this.#sendBatch(queue, [entry], rows, rows, now, way);
     this.#lone++;
     const ticket = entry.ticket === 0 ? this.#tickets.next() : entry.ticket;
-    const batch = this.#begin([entry], rows, ticket, now);
+    const batch = this.#begin([entry], rows, ticket, now, way);
     const { signature, inputs, outputs } = queue;
     let started: RunOutputs | Promise<RunOutputs>;
     try {
@@ -669,12 +766,12 @@ export class Batcher implements Runner {
     } catch (error) {
       this.#end(batch);
       this.#fail(entry, error);
-      return;
+      return batch;
     }
     if (!isUnderWay(started)) {
       this.#end(batch);
       this.#succeed(entry, started);
-      return;
+      return batch;
     }
     started.then(
       (outputs) => {
@@ -688,6 +785,7 @@ export class Batcher implements Runner {
         this.#dispatch();
       },
     );
+    return batch;
   }
 
   #sendBatch(
@@ -696,9 +794,10 @@ export class Batcher implements Runner {
     rows: number,
     whole: number,
     now: number,
-  ): void {
+    way: Way,
+  ): Batch {
     const { signature, inputs, outputs, plan } = queue;
-    const batch = this.#begin(members, rows, this.#tickets.next(), now);
+    const batch = this.#begin(members, rows, this.#tickets.next(), now, way);
     let started: Promise<BatchOutputs>;
     try {
       const feeds = members.map((member) => member.feeds);
@@ -722,7 +821,7 @@ export class Batcher implements Runner {
     } catch (error) {
       this.#end(batch);
       this.#failBatch(queue, batch, error);
-      return;
+      return batch;
     }
     started.then(
       (results) => {
@@ -742,35 +841,49 @@ export class Batcher implements Runner {
         this.#dispatch();
       },
     );
+    return batch;
   }
 
-  #begin(members: readonly Entry[], rows: number, ticket: number, now: number): Batch {
-    const batch = new Batch(members, rows, ticket, now);
+  #begin(members: readonly Entry[], rows: number, ticket: number, now: number, way: Way): Batch {
+    const batch = new Batch(members, rows, ticket, now, way);
     for (const member of members) {
       member.state = State.running;
       member.batch = batch;
     }
+    this.#running.add(batch);
     this.#inFlight++;
     this.#batches++;
     this.#batchRows.add(rows);
     return batch;
   }
 
+  /** A lane is free, or has what was sent ahead. */
+  #laneFreed(): void {
+    this.#inFlight--;
+    if (this.#ahead === undefined) return;
+    this.#ahead.startedMs = performance.now();
+    this.#ahead = undefined;
+  }
+
   #end(batch: Batch): void {
     const { members, rows, startedMs, live } = batch;
-    this.#inFlight--;
+    if (this.#ahead === batch) this.#ahead = undefined;
+    this.#laneFreed();
+    this.#running.delete(batch);
     batch.hasEnded = true;
     if (live < members.length) {
       for (const member of members) {
         if (member.state === State.settled) this.#release(member);
-        else if (member.state === State.leaving) this.#reject(member, stoppedError());
+        else if (member.state === State.leaving) this.#reject(member, member.leftFor);
       }
     }
     if (live === 0) return;
     const nowMs = performance.now();
     const { queue } = members[0] as Entry;
     const micros = (nowMs - startedMs) * 1000;
+    for (const { queuedMs } of members) this.#waitMicros.add((startedMs - queuedMs) * 1000);
     queue.times.note(rows, micros);
+    if (batch.way === Way.part) queue.sharing.note(rows, micros);
     if (queue.adaptive === undefined) return;
     for (const { queuedMs } of members) queue.adaptive.noteLatency((nowMs - queuedMs) * 1000);
     queue.adaptive.noteBatch(rows, micros, queue.line.rows, this.#lanes, nowMs * 1000);
@@ -778,12 +891,16 @@ export class Batcher implements Runner {
 
   // Settling requests.
 
-  #failBatch(queue: Queue, { members }: Batch, error: unknown): void {
+  #failBatch(queue: Queue, { members, way }: Batch, error: unknown): void {
     const waiting = members.filter(({ state }) => state === State.running);
     if (waiting.length === 0) return;
+    const code = (error as TenonError | null)?.code;
+    if (way === Way.ahead && code === 'ERR_TENON_QUEUE_FULL') {
+      this.#takeBack(waiting);
+      return;
+    }
     this.#failedBatches++;
     this.#lastError = inShort(error);
-    const code = (error as TenonError | null)?.code;
     if (code === 'ERR_TENON_BATCH') queue.isUnbatchable = true;
     const isAlone = members.length === 1 && (code !== 'ERR_TENON_BATCH' || needsMask(queue));
     if (isAlone || this.#ending === 'destroyed' || overload.has(code)) {
@@ -798,6 +915,17 @@ export class Batcher implements Runner {
       member.batch = undefined;
       this.#retried++;
       this.#again.push(member);
+    }
+  }
+
+  /** The lanes let nothing wait: whoever is sent there must be sure of one. */
+  #takeBack(entries: readonly Entry[]): void {
+    this.#mayGoAhead = false;
+    const now = performance.now();
+    for (const entry of entries) {
+      entry.state = State.waiting;
+      entry.batch = undefined;
+      this.#line(entry, now);
     }
   }
 
@@ -823,8 +951,12 @@ export class Batcher implements Runner {
     if (state === State.settled || state === State.leaving) return;
     if (state === State.waiting) this.#takeOut(entry);
     this.#stopped++;
-    if (state === State.running && entry.isLent) entry.state = State.leaving;
-    else this.#reject(entry, error);
+    if (state === State.running && entry.isLent) {
+      entry.state = State.leaving;
+      entry.leftFor = error;
+    } else {
+      this.#reject(entry, error);
+    }
     if (state === State.running && batch !== undefined && --batch.live === 0) {
       this.#runner.cancel(batch.ticket);
     }

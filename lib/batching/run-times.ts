@@ -43,6 +43,11 @@ export class RunTimes {
     found.rows += share * (rows - found.rows);
   }
 
+  /** Batches noted of about this size. */
+  seen(rows: number): number {
+    return this.#classes[classOf(rows)]?.batches ?? 0;
+  }
+
   /** Batches noted so far. */
   get batches(): number {
     return this.#classes.reduce((sum, found) => sum + (found?.batches ?? 0), 0);

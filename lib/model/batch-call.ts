@@ -84,7 +84,7 @@ export function packMembers(members: Members, inputs: number): NativeMembers {
         const isShared = data.buffer instanceof SharedArrayBuffer;
         if (isShared || data.buffer !== buffer) {
           buffer = isShared ? undefined : data.buffer;
-          sources.push(isShared ? data : (data.buffer));
+          sources.push(isShared ? data : data.buffer);
         }
         numbers[at++] = sources.length - 1;
         numbers[at++] = isShared ? 0 : data.byteOffset;

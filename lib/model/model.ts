@@ -6,7 +6,7 @@ import type { TensorFlowRunOptions } from '../engines/options-tensorflow.js';
 import type { EngineName, NativeHistogram, NativeRunOptions } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import type { SessionStats } from '../pool/session-pool.js';
-import { isUnderWay, type Runner, Tickets } from '../runner.js';
+import { isUnderWay, type Runner, type RunOutputs, Tickets } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
@@ -306,7 +306,10 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     }
     const request = this.#request(feeds, given, this.#batching?.filledInput);
     const own = this.#engineOptions(given);
-    const ticket = this.#tickets.next();
+    // The batcher itself knows who waits when the model is destroyed.
+    const isTracked =
+      this.#batching === undefined || stop.signal !== undefined || stop.timeoutMs > 0;
+    const ticket = isTracked ? this.#tickets.next() : 0;
     const deadline = stop.timeoutMs === 0 ? 0 : performance.now() + stop.timeoutMs;
     const started = this.#runner.run(own === undefined ? request : { ...request, options: own }, {
       ticket,
@@ -315,9 +318,18 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       deadline,
       caller,
     });
-    const results = isUnderWay(started)
-      ? await this.#track(started, this.#runner, ticket, stop, borrow)
-      : started;
+    let results: RunOutputs;
+    if (!isUnderWay(started)) {
+      results = started;
+    } else if (isTracked) {
+      results = await this.#track(started, this.#runner, ticket, stop, borrow);
+    } else {
+      try {
+        results = await started;
+      } catch (error) {
+        throw atCaller(error);
+      }
+    }
     return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
   }
 
@@ -463,7 +475,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
   destroy(
     reason: unknown = new TenonError('ERR_TENON_ABORTED', 'the model was destroyed'),
   ): Promise<void> {
-    const destroyed = this.#runner.destroy();
+    const destroyed = this.#batching?.runner.destroy(reason) ?? this.#runner.destroy();
     this.#closed ??= destroyed;
     this.#pending.stopAll(reason);
     return this.#closed;
@@ -483,9 +495,7 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     try {
       return await this.#pending.track(started, () => runner.cancel(ticket), stop, 'run', lent);
     } catch (error) {
-      // Made on the way back from a lane, it knows nothing of its caller; here it does.
-      if (error instanceof TenonError) Error.captureStackTrace(error);
-      throw error;
+      throw atCaller(error);
     }
   }
 
@@ -531,6 +541,12 @@ export function createModel<T extends ModelTypes<T>>(
   batching?: Batching,
 ): Model<T> {
   return new Model<T>(constructing, engine, sessions, setup, batching);
+}
+
+/** An error that was made on the way back from a lane knows nothing of its caller; here it does. */
+function atCaller(error: unknown): unknown {
+  if (error instanceof TenonError) Error.captureStackTrace(error);
+  return error;
 }
 
 const noOptions: Record<string, unknown> = Object.freeze({});

@@ -65,6 +65,8 @@ export class FakeRunner implements Runner {
   ended: 'closed' | 'destroyed' | undefined;
   /** Throws from the call itself where it gives an error. */
   refuse: (members: FakeCall['members']) => unknown = () => undefined;
+  /** Runs of others that wait for a lane. */
+  waiting = 0;
   mostAtOnce = 0;
 
   constructor(readonly lanes = 1) {}
@@ -116,7 +118,7 @@ export class FakeRunner implements Runner {
   }
 
   load(): RunnerLoad {
-    return { lanes: this.lanes, busy: this.calls.length, waiting: 0 };
+    return { lanes: this.lanes, busy: this.calls.length, waiting: this.waiting };
   }
 
   close(): Promise<void> {

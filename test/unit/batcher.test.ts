@@ -538,6 +538,35 @@ describe('the end', () => {
     expect(runner.history).toHaveLength(1);
   });
 
+  it('by force rejects with the reason at once, but where memory that was lent is read', async () => {
+    const { batcher, runner } = make(true, 2);
+    const reason = new Error('enough');
+    // The fake runner ends its calls only when it is told to.
+    runner.destroy = () => Promise.resolve();
+    runner.cancel = () => undefined;
+    const settled: string[] = [];
+    const note = async (name: string, run: RunOutputs | Promise<RunOutputs>): Promise<void> => {
+      await Promise.resolve(run).catch((error: unknown) => {
+        settled.push(`${name}: ${(error as Error).message}`);
+      });
+    };
+    const request = requestOf(Float32Array.of(1), [1, 1]);
+    const target = { ...request, targets: [1 as const] };
+    void note('own', batcher.run(request, nobody));
+    void note('lent', batcher.run(request, { ...nobody, borrow: true }));
+    await settle();
+    void note('passed', batcher.run(target, nobody));
+    void note('passed, lent', batcher.run(target, { ...nobody, borrow: true }));
+    void note('waiting', batcher.run(request, nobody));
+    await settle();
+    void batcher.destroy(reason);
+    await settle();
+    expect(settled.sort()).toEqual(['own: enough', 'passed: enough', 'waiting: enough']);
+    for (const call of [...runner.calls]) call.succeed();
+    await settle();
+    expect(settled.slice(3).sort()).toEqual(['lent: enough', 'passed, lent: enough']);
+  });
+
   it('by force cuts short one that drains', async () => {
     const { batcher, runner } = make();
     const requests = [send(batcher, 1), send(batcher, 2)];
@@ -680,5 +709,143 @@ describe('NaN', () => {
     await settle();
     runner.calls[0]?.succeed();
     expect(await ended(requests)).toEqual([[NaN], [4]]);
+  });
+});
+
+describe('a full batch', () => {
+  /** A batcher that knows batches to be short, with one of them under way. */
+  async function warm(given: object = {}): Promise<Made & { under: Promise<RunOutputs> }> {
+    const made = make({ maxBatchSize: 2, ...given });
+    for (let i = 0; i < 4; i++) {
+      const run = send(made.batcher, 0);
+      await settle();
+      made.runner.calls[0]?.succeed();
+      await run;
+    }
+    made.runner.history.length = 0;
+    const under = send(made.batcher, 1);
+    await settle();
+    return { ...made, under };
+  }
+
+  it('goes to the lanes before one of them is free, one at a time', async () => {
+    const { batcher, runner, under } = await warm();
+    const requests = [2, 3, 4, 5, 6].map((value) => send(batcher, value));
+    await settle();
+    expect(rowsOf(runner)).toEqual([[1], [1, 1]]);
+    runner.calls[0]?.succeed();
+    await settle();
+    expect(rowsOf(runner)).toEqual([[1], [1, 1], [1, 1]]);
+    while (runner.calls.length > 0) {
+      runner.calls[0]?.succeed();
+      await settle();
+    }
+    expect(await ended([under, ...requests])).toEqual([2, 4, 6, 8, 10, 12].map((y) => [y]));
+  });
+
+  it.each([
+    ['that is not full', 1],
+    ['without a request', 0],
+  ])('is not one %s', async (_what, count) => {
+    const { batcher, runner } = await warm();
+    for (let i = 0; i < count; i++) void send(batcher, i);
+    await settle();
+    expect(runner.history).toHaveLength(1);
+  });
+
+  it('waits for a lane where batches are long', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      const { batcher, runner } = make({ maxBatchSize: 2 });
+      for (let i = 0; i < 4; i++) {
+        const run = send(batcher, 0);
+        await settle();
+        vi.advanceTimersByTime(50);
+        runner.calls[0]?.succeed();
+        await run;
+      }
+      for (let i = 0; i < 4; i++) {
+        void send(batcher, i);
+        await settle();
+      }
+      expect(runner.calls).toHaveLength(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('waits for a lane where runs of others do', async () => {
+    const { batcher, runner } = await warm();
+    runner.waiting = 1;
+    for (const value of [2, 3]) void send(batcher, value);
+    await settle();
+    expect(runner.calls).toHaveLength(1);
+  });
+
+  it('comes back to wait where the lanes let nothing wait, and none goes there again', async () => {
+    const { batcher, runner, under } = await warm();
+    runner.refuse = () =>
+      runner.calls.length > 0 ? new TenonError('ERR_TENON_QUEUE_FULL', 'full') : undefined;
+    const requests = [2, 3, 4].map((value) => send(batcher, value));
+    await settle();
+    expect(rowsOf(runner)).toEqual([[1]]);
+    runner.refuse = () => undefined;
+    void send(batcher, 5);
+    await settle();
+    expect(rowsOf(runner)).toEqual([[1]]);
+    while (runner.calls.length > 0) {
+      runner.calls[0]?.succeed();
+      await settle();
+    }
+    expect(await ended([under, ...requests])).toEqual([2, 4, 6, 8].map((y) => [y]));
+    expect(batcher.stats()).toMatchObject({ failedBatches: 0, failed: 0 });
+  });
+
+  it('that was sent ahead stops with its last member, and a lane is free for the next', async () => {
+    const { batcher, runner, under } = await warm();
+    const requests = [2, 3].map((value, i) => send(batcher, value, { ticket: 100 + i }));
+    await settle();
+    batcher.cancel(100);
+    batcher.cancel(101);
+    expect(await ended(requests)).toEqual(Array(2).fill('ERR_TENON_ABORTED'));
+    await settle();
+    expect(runner.calls).toHaveLength(1);
+    const next = [4, 5].map((value) => send(batcher, value));
+    await settle();
+    expect(runner.calls).toHaveLength(2);
+    for (const call of [...runner.calls]) call.succeed();
+    expect(await ended([under, ...next])).toEqual([[2], [8], [10]]);
+  });
+});
+
+describe('rows that wait for several idle lanes', () => {
+  /** So many waves of four requests, of which each call takes as long as `micros` says. */
+  async function waves(count: number, micros: (rows: number) => number): Promise<number[][]> {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      const { batcher, runner } = make(true, 2);
+      for (let i = 0; i < count; i++) {
+        const wave = [1, 2, 3, 4].map((value) => send(batcher, value));
+        await settle();
+        const longest = Math.max(...runner.calls.map(({ members }) => micros(members.length)));
+        vi.advanceTimersByTime(longest / 1000);
+        for (const call of [...runner.calls]) call.succeed();
+        expect(await ended(wave)).toEqual([[2], [4], [6], [8]]);
+      }
+      return rowsOf(runner);
+    } finally {
+      vi.useRealTimers();
+    }
+  }
+
+  it('are shared by them where that is sooner done', async () => {
+    const batches = await waves(40, (rows) => 1000 * rows);
+    expect(batches.slice(0, 8).every(({ length }) => length === 4)).toBe(true);
+    expect(batches.slice(8).every(({ length }) => length === 2)).toBe(true);
+  });
+
+  it('go together where it is not', async () => {
+    const batches = await waves(40, () => 4000);
+    expect(batches.slice(-20).every(({ length }) => length === 4)).toBe(true);
   });
 });

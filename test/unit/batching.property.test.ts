@@ -68,13 +68,19 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
   );
   const tickets = new Tickets();
   const runner = new FakeRunner(1 + below(3));
-  const batcher = new Batcher(runner, { options, plans: [plan, plan], tickets });
+  const sendsAhead = chance(0.5);
+  const batcher = new Batcher(runner, { options, plans: [plan, plan], tickets, sendsAhead });
   const isBadCall = (members: readonly (readonly unknown[])[]): boolean =>
     members.some(([feed]) => (feed as [number, number[], Float32Array])[2].includes(bad));
-  if (chance(0.3)) {
-    runner.refuse = (members) =>
-      isBadCall(members) ? new TenonError('ERR_TENON_DETACHED', 'bad member') : undefined;
-  }
+  const refusesBad = chance(0.3);
+  const refusesToQueue = chance(0.1);
+  runner.refuse = (members) => {
+    if (refusesBad && isBadCall(members)) return new TenonError('ERR_TENON_DETACHED', 'bad member');
+    // Only a batch that was sent ahead finds all lanes busy.
+    return refusesToQueue && runner.calls.length >= runner.lanes
+      ? new TenonError('ERR_TENON_QUEUE_FULL', 'full')
+      : undefined;
+  };
 
   const sent: Sent[] = [];
   let isEnding = false;
