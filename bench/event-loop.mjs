@@ -109,6 +109,11 @@ export default {
       open: async () => ({ block: observed(await besideTheEngine()) }),
     },
     tenon(allCores, { threads: { intraOp: 1 }, pool: { lanes: cores } }),
+    tenon('tenon, all cores, niceness 0', {
+      threads: { intraOp: 1 },
+      pool: { lanes: cores },
+      niceness: 0,
+    }),
     ...(cores > 1
       ? [
           tenon('tenon, one core left', {

@@ -21,7 +21,14 @@ import { nativeAddon } from '../native/load.js';
 import { invalidArgument, TenonError } from '../errors.js';
 import type { EngineName, NativePool, NativeProvider } from '../native/types.js';
 import * as check from '../options.js';
-import { maxLanes, maxSpinMicros, type Pool, sharedLanes } from './pool.js';
+import {
+  defaultNiceness,
+  maxLanes,
+  maxNiceness,
+  maxSpinMicros,
+  type Pool,
+  sharedLanes,
+} from './pool.js';
 import type { SessionReplacement } from '../pool/session-pool.js';
 import type { FeedValue } from './types.js';
 
@@ -128,6 +135,13 @@ export interface LoadOptions {
    */
   inline?: 'auto' | 'never';
   /**
+   * How far the model's native threads, lanes of its own and the engine's, give way to the process's
+   * other threads, the event loop's above all, when there are more than CPUs: steps of Linux's nice
+   * below what the process has, from 0 (not at all) to 19; no other system has it. Threads of the
+   * process's own pools stay as they were started. Default: 5.
+   */
+  niceness?: number;
+  /**
    * Rejects the load with the signal's reason, at once. ONNX Runtime from 1.22 on is told to stop;
    * any other load ends unheard, and what it loaded is closed.
    */
@@ -162,6 +176,7 @@ export interface ResolvedLoadOptions {
   sharedPool: NativePool | undefined;
   weight: number;
   spinMicros: number;
+  niceness: number;
   maxQueue: number;
   sessions: number;
   warmup: Readonly<Record<string, FeedValue>> | number;
@@ -197,6 +212,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     'pool',
     'batching',
     'inline',
+    'niceness',
     'signal',
     'timeoutMs',
     'validateShapes',
@@ -286,6 +302,7 @@ export function resolveLoadOptions(options: LoadOptions | undefined): ResolvedLo
     sharedPool,
     weight: check.integer(pool['weight'], 'pool.weight', 1, 1, maxWeight),
     spinMicros: check.integer(pool['spinMicros'], 'pool.spinMicros', 0, 0, maxSpinMicros),
+    niceness: check.integer(given['niceness'], 'niceness', defaultNiceness, 0, maxNiceness),
     maxQueue: check.integer(pool['maxQueue'], 'pool.maxQueue', defaultMaxQueue, 0),
     sessions,
     warmup: resolveWarmup(pool['warmup']),

@@ -229,13 +229,14 @@ function nativePool({
   lanes,
   maxQueue,
   spinMicros,
+  niceness,
   sharedPool: pool,
   weight,
 }: ResolvedLoadOptions): Pick<
   NativeOnnxLoad,
-  'lanes' | 'maxQueue' | 'spinMicros' | 'pool' | 'weight'
+  'lanes' | 'maxQueue' | 'spinMicros' | 'niceness' | 'pool' | 'weight'
 > {
-  return { lanes, maxQueue, spinMicros, pool, weight };
+  return { lanes, maxQueue, spinMicros, niceness, pool, weight };
 }
 
 interface DescribedGraph {

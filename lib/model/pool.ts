@@ -8,6 +8,8 @@ import { checkOptions, integer } from '../options.js';
 /** What options may ask for at most: more would be a mistake, and no machine has it. */
 export const maxLanes = 1024;
 export const maxSpinMicros = 10_000;
+export const defaultNiceness = 5;
+export const maxNiceness = 19;
 
 export interface CreatePoolOptions {
   /** Runs at the same time, of all models in the pool. Default: the CPU quota. */
@@ -17,6 +19,8 @@ export interface CreatePoolOptions {
    * and only after a run, so an idle pool costs no CPU. Default: 0.
    */
   spinMicros?: number;
+  /** How far the lanes give way to other threads, as `niceness` of `load`. Default: 5. */
+  niceness?: number;
 }
 
 /** What one lane has done. */
@@ -82,11 +86,12 @@ export class Pool {
  * @throws ERR_TENON_INVALID_ARGUMENT.
  */
 export function createPool(options?: CreatePoolOptions): Pool {
-  const given = checkOptions(options, 'createPool', ['lanes', 'spinMicros']);
+  const given = checkOptions(options, 'createPool', ['lanes', 'spinMicros', 'niceness']);
   const addon = nativeAddon();
   const lanes = integer(given['lanes'], 'lanes', Math.min(addon.cpuQuota(), maxLanes), 1, maxLanes);
   const spinMicros = integer(given['spinMicros'], 'spinMicros', 0, 0, maxSpinMicros);
-  return new Pool(constructing, lanes, addon.createPool(lanes, spinMicros));
+  const niceness = integer(given['niceness'], 'niceness', defaultNiceness, 0, maxNiceness);
+  return new Pool(constructing, lanes, addon.createPool(lanes, spinMicros, niceness));
 }
 
 /** The lanes behind a `pool.shared` option. @throws ERR_TENON_INVALID_ARGUMENT. */

@@ -277,6 +277,7 @@ export interface NativeOnnxLoad {
   lanes: number;
   maxQueue: number;
   spinMicros: number;
+  niceness: number;
   /** Whose lanes the model runs on; undefined: its own. */
   pool: NativePool | undefined;
   weight: number;
@@ -311,6 +312,7 @@ export interface NativeTensorFlowLoad {
   lanes: number;
   maxQueue: number;
   spinMicros: number;
+  niceness: number;
   /** Whose lanes the model runs on; undefined: its own. */
   pool: NativePool | undefined;
   weight: number;
@@ -369,6 +371,8 @@ export interface NativeExchange {
     priority: number,
   ): undefined | readonly NativeValueOut[] | Promise<readonly NativeValueOut[]>;
   runSync(): undefined | readonly NativeValueOut[];
+  /** What gives the outputs in the block, for whoever they are. */
+  setReader(read: () => NativeOutputs): void;
 }
 
 export interface NativeSession {
@@ -535,7 +539,7 @@ export interface NativeAddon {
   exchange(): NativeExchange;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */
   describeEngine(engine: EngineName, library: string): Promise<NativeEngineDescription>;
-  createPool(lanes: number, spinMicros: number): NativePool;
+  createPool(lanes: number, spinMicros: number, niceness: number): NativePool;
   /** A session over a model that another thread loaded and shared. */
   attach(share: number): NativeSession;
   toHost(handle: NativeHandle): Promise<NativeTensorOut>;

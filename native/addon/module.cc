@@ -2,6 +2,8 @@
 
 #include <memory>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "addon/binding_wrap.h"
@@ -16,6 +18,7 @@
 #include "platform/aligned_memory.h"
 #include "platform/cpu_quota.h"
 #include "platform/descriptors.h"
+#include "platform/niceness.h"
 #include "runtime/memory_registry.h"
 
 namespace tenon::addon {
@@ -41,6 +44,23 @@ Cancel ReadCancel(const Napi::CallbackInfo& info, size_t index) {
 
 void CancelLoad(const Napi::CallbackInfo& info) { ReadCancel(info, 0)->Cancel(); }
 
+// Calls `create` on a thread of its own, of which the engine's threads inherit that they
+// give way: the thread of a caller would have to stay so. Without a thread they do not.
+template <typename Create>
+void CallGivingWay(int niceness, const Create& create) {
+  if (niceness == 0) return create();
+  std::thread thread;
+  try {
+    thread = std::thread([niceness, &create] {
+      GiveWay(niceness);
+      create();
+    });
+  } catch (const std::system_error&) {
+    return create();
+  }
+  thread.join();
+}
+
 // Loads on a background thread; `load` holds everything it needs.
 template <typename Load>
 Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline, Cancel cancel,
@@ -50,11 +70,13 @@ Napi::Value LoadModel(Napi::Env env, Load load, bool allow_inline, Cancel cancel
                                  .pool = load.pool.shared,
                                  .weight = load.pool.weight,
                                  .spin = load.pool.spin,
+                                 .niceness = load.pool.niceness,
                                  .max_queue = load.pool.max_queue,
                                  .allow_inline = allow_inline};
   auto task = [load = std::make_shared<Load>(std::move(load)), cancel, create, host_options,
                pending] {
-    auto session = create(*load, cancel.get());
+    Result<std::shared_ptr<Session>> session{std::shared_ptr<Session>()};
+    CallGivingWay(host_options.niceness, [&] { session = create(*load, cancel.get()); });
     if (!session.ok()) {
       pending.Reject(session.status());
       return;

@@ -182,6 +182,7 @@ PoolOptions ReadPool(Napi::Object options) {
   pool.lanes = static_cast<size_t>(ReadInt(options, "lanes", 1));
   pool.max_queue = static_cast<size_t>(ReadInt(options, "maxQueue", 0));
   pool.spin = std::chrono::microseconds(ReadInt(options, "spinMicros", 0));
+  pool.niceness = ReadInt(options, "niceness", 0);
   if (IsGiven(options, "pool")) pool.shared = ReadLanePool(options.Get("pool"));
   pool.weight = ReadInt(options, "weight", 1);
   return pool;

@@ -23,6 +23,7 @@ struct PoolOptions {
   size_t lanes;
   size_t max_queue;
   std::chrono::microseconds spin;
+  int niceness;                      // of lanes of its own and of the engine's threads
   std::shared_ptr<LanePool> shared;  // null: lanes of the model's own
   double weight;
 };

@@ -22,17 +22,18 @@ Napi::Function PoolWrap::Define(Napi::Env env) {
 }
 
 Napi::Value PoolWrap::Create(const Napi::CallbackInfo& info) {
-  return AddonState::Of(info.Env()).pool_constructor.New({info[0], info[1]});
+  return AddonState::Of(info.Env()).pool_constructor.New({info[0], info[1], info[2]});
 }
 
 PoolWrap::PoolWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsNumber() || !info[1].IsNumber()) {
-    ThrowInvalidArgument(env, "a number of lanes and microseconds");
+  if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsNumber()) {
+    ThrowInvalidArgument(env, "a number of lanes, microseconds and a niceness");
   }
   LanePoolOptions options;
   options.lanes = info[0].As<Napi::Number>().Uint32Value();
   options.spin = std::chrono::microseconds(info[1].As<Napi::Number>().Uint32Value());
+  options.niceness = info[2].As<Napi::Number>().Int32Value();
   pool_ = LanePool::Create(std::move(options));
   info.This().As<Napi::Object>().TypeTag(&kTag);
 }

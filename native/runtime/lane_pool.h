@@ -24,6 +24,8 @@ struct LanePoolOptions {
   // How long a lane that has run out of tasks looks for another before it sleeps.
   // At most one lane does at a time, and none without having run a task.
   std::chrono::microseconds spin{0};
+  // How far lanes whose runs are long give way to other threads, see GiveWay.
+  int niceness = 0;
   // Starts a lane; throws std::system_error where it cannot. Empty: a std::thread.
   std::function<std::thread(std::function<void()>)> start = {};
 };
@@ -70,6 +72,7 @@ class LanePool {
     Clock::duration busy{0};
     Clock::time_point since;
     bool is_busy = false;
+    bool gives_way = false;
   };
 
   explicit LanePool(LanePoolOptions options) : options_(std::move(options)) {}
@@ -80,6 +83,7 @@ class LanePool {
   Status Wake(bool* notify);
   Status StartLane(bool* notify);
   size_t FreeLanes() const;
+  bool GivesWay(Lane* lane) const;
 
   void RunLane(Lane* lane);
   void AwaitWork(std::unique_lock<std::mutex>* lock);

@@ -43,9 +43,10 @@ ModelHost::ModelHost(std::shared_ptr<Session> session, const HostOptions& option
       allow_inline_(options.allow_inline),
       expected_(session->info().signatures.size()),
       session_(std::move(session)),
-      executor_(options.pool == nullptr
-                    ? LanePool::Create({.lanes = options.lanes, .spin = options.spin})
-                    : options.pool,
+      executor_(options.pool == nullptr ? LanePool::Create({.lanes = options.lanes,
+                                                            .spin = options.spin,
+                                                            .niceness = options.niceness})
+                                        : options.pool,
                 capacity_, options.weight) {}
 
 // The engine may give a buffer back later still.

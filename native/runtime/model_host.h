@@ -25,6 +25,7 @@ struct HostOptions {
   std::shared_ptr<LanePool> pool;
   double weight = 1;
   std::chrono::microseconds spin{0};  // of its own lanes, see LanePoolOptions
+  int niceness = 0;                   // likewise
   size_t max_queue = 0;
   // Runs that are short enough may happen on the calling thread, see RunsInline.
   bool allow_inline = true;
