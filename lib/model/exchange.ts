@@ -43,6 +43,7 @@ class Exchange {
       elements[number] = new (carrier as View)(buffer, start, byteLength / BYTES_PER_ELEMENT);
     }
     this.#elements = elements;
+    native.setReader(() => this.#read());
   }
 
   /** As NativeSession.run, if the request went into the block. */

@@ -31,11 +31,23 @@ Napi::Value Exchange::Describe(Napi::Env env) {
   set("byteLength", ExchangeBlock::kByteLength);
   description.Set("run", Napi::Function::New<Run>(env, "run", this));
   description.Set("runSync", Napi::Function::New<RunSync>(env, "runSync", this));
+  description.Set("setReader", Napi::Function::New(env, [this](const Napi::CallbackInfo& info) {
+                    if (!info[0].IsFunction()) ThrowInvalidArgument(info.Env(), "a function");
+                    reader_ = Napi::Persistent(info[0].As<Napi::Function>());
+                  }));
   description_ = Napi::Persistent(description);
   // The buffer is kept by the description, and that by this. What is bound to the block
   // asks for an owner; it is called on this thread alone, while this is there.
   block_ = std::make_unique<ExchangeBlock>(data + start, std::shared_ptr<void>(data, [](void*) {}));
   return description;
+}
+
+Napi::Value Exchange::Give(Napi::Env env, const std::vector<Value>& outputs, ByteCounts* bytes) {
+  if (reader_.IsEmpty()) return {};
+  const auto byte_length = block_->Write(outputs);
+  if (!byte_length) return {};
+  bytes->copied.fetch_add(*byte_length, std::memory_order_relaxed);
+  return reader_.Call(env.Undefined(), {});
 }
 
 uint32_t Exchange::Sessions::Add(SessionWrap* session) {

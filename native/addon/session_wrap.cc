@@ -56,6 +56,10 @@ class Shares {
 
 Napi::Value WriteOutputs(Napi::Env env, const std::vector<Value>& values, const RunRequest& request,
                          ModelHost::Stats& stats) {
+  if (request.targets.empty()) {
+    const Napi::Value given = AddonState::Of(env).exchange.Give(env, values, &stats.outputs);
+    if (!given.IsEmpty()) return given;
+  }
   napi_value array;
   napi_create_array_with_length(env, values.size(), &array);
   for (uint32_t i = 0; i < values.size(); ++i) {
