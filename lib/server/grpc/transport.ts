@@ -102,6 +102,11 @@ export interface GrpcTransportOptions {
   readonly stallTimeoutMs?: number | undefined;
   /** Milliseconds that a connection without calls stays open. Default: for good. */
   readonly idleTimeoutMs?: number | undefined;
+  /**
+   * Milliseconds after which a connection that says nothing is asked whether it is still there.
+   * Default: 60000.
+   */
+  readonly keepaliveMs?: number | undefined;
   /** Called before anything of a call is read. A StatusError it throws refuses the call. */
   readonly onCall?: ((call: GrpcCall) => CallObserver | undefined) | undefined;
   /** A call was turned away because of a limit. */
@@ -111,8 +116,8 @@ export interface GrpcTransportOptions {
 /** Calls of several messages at a time, of all connections. */
 const maxStreams = 1000;
 
-/** How often calls are looked at that neither come nor go. */
-const sweepMs = 10_000;
+/** How often, of the shortest time limit, calls and connections are looked at that stand still. */
+const sweepsPerLimit = 6;
 
 /** Milliseconds in which a connection must show that it speaks HTTP/2. */
 const prefaceTimeoutMs = 10_000;
@@ -127,18 +132,17 @@ const connectionWindowBytes = 16 << 20;
 /** HTTP/2's own limit on what a connection queues is in the way of large answers. */
 const maxSessionMegabytes = 4096;
 
-/**
- * Milliseconds between telling clients that a connection closes and closing it: calls that are on
- * their way meanwhile are answered.
- */
-const drainGraceMs = 200;
 const drainCheckMs = 20;
 
 export class GrpcTransport {
   readonly options: Required<
     Pick<
       GrpcTransportOptions,
-      'maxMessageBytes' | 'maxPendingBytes' | 'maxConcurrentRequests' | 'stallTimeoutMs'
+      | 'maxMessageBytes'
+      | 'maxPendingBytes'
+      | 'maxConcurrentRequests'
+      | 'stallTimeoutMs'
+      | 'keepaliveMs'
     >
   > &
     GrpcTransportOptions;
@@ -148,7 +152,8 @@ export class GrpcTransport {
   streams = 0;
 
   readonly #server: Http2Server | Http2SecureServer;
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sessions = new Map<ServerHttp2Session, Liveness>();
+  readonly #sweepMs: number;
   readonly #sweep: NodeJS.Timeout;
   #isDraining = false;
 
@@ -159,7 +164,10 @@ export class GrpcTransport {
       maxPendingBytes: options.maxPendingBytes ?? 2 ** 31,
       maxConcurrentRequests: options.maxConcurrentRequests ?? 2000,
       stallTimeoutMs: options.stallTimeoutMs ?? 60_000,
+      keepaliveMs: options.keepaliveMs ?? 60_000,
     };
+    const { stallTimeoutMs, keepaliveMs } = this.options;
+    this.#sweepMs = Math.max(10, Math.min(stallTimeoutMs, keepaliveMs) / sweepsPerLimit);
     const settings: ServerOptions = {
       maxSessionMemory: maxSessionMegabytes,
       settings: {
@@ -176,7 +184,7 @@ export class GrpcTransport {
     this.#server.on('stream', (stream, headers) => this.#onStream(stream, headers));
     // A connection that breaks off, a TLS handshake that fails: the client's affair.
     this.#server.on('sessionError', () => undefined);
-    this.#sweep = setInterval(() => this.#armStalled(), sweepMs).unref();
+    this.#sweep = setInterval(() => this.#lookAtStill(), this.#sweepMs).unref();
   }
 
   /** Opens a port or a unix socket of its own. @returns The port. */
@@ -207,8 +215,9 @@ export class GrpcTransport {
   }
 
   /**
-   * Takes no new connections, answers what is under way and what clients have sent before they
-   * learn of it, and closes. After `timeoutMs` the rest is cut off.
+   * Takes no new connections and no new calls, answers what is under way, and closes. Calls that
+   * clients begin before they learn of it are refused in a way that tells them to try elsewhere.
+   * After `timeoutMs` the rest is cut off.
    *
    * @returns How many connections were cut off.
    */
@@ -216,25 +225,20 @@ export class GrpcTransport {
     this.#isDraining = true;
     const started = performance.now();
     if (this.#server.listening) this.#server.close();
-    for (const session of this.#sessions) announceEnd(session);
+    for (const session of this.#sessions.keys()) session.close();
     for (const call of this.calls) call.onShutdown();
-    while (this.#sessions.size > 0) {
-      const elapsed = performance.now() - started;
-      if (elapsed >= timeoutMs) break;
-      // Also those that were accepted and had not begun.
-      if (elapsed >= Math.min(drainGraceMs, timeoutMs / 2)) {
-        for (const session of this.#sessions) session.close();
-      }
+    while (this.#sessions.size > 0 && performance.now() - started < timeoutMs) {
       await new Promise((resolve) => setTimeout(resolve, drainCheckMs));
     }
     const cutOff = this.#sessions.size;
-    for (const session of this.#sessions) session.destroy();
+    for (const session of this.#sessions.keys()) session.destroy();
+    this.#sessions.clear();
     clearInterval(this.#sweep);
     return cutOff;
   }
 
   #onSession(session: ServerHttp2Session): void {
-    this.#sessions.add(session);
+    this.#sessions.set(session, { bytesRead: 0, stillSince: performance.now(), isAsked: false });
     session.on('close', () => this.#sessions.delete(session));
     session.on('error', () => undefined);
     const preface = setTimeout(() => session.destroy(), prefaceTimeoutMs).unref();
@@ -250,7 +254,7 @@ export class GrpcTransport {
     }
     try {
       session.setLocalWindowSize(connectionWindowBytes);
-      if (this.#isDraining) announceEnd(session);
+      if (this.#isDraining) session.close();
     } catch {
       // It has broken off already.
     }
@@ -275,17 +279,40 @@ export class GrpcTransport {
     call.begin(method);
   }
 
-  /** Clients that have stopped get a time limit; those that are quick never cost a timer. */
-  #armStalled(): void {
+  /** Limits that hardly anybody reaches: whoever is quick never costs a timer. */
+  #lookAtStill(): void {
     const now = performance.now();
-    for (const call of this.calls) call.armIfSlow(now - sweepMs);
+    for (const call of this.calls) call.armIfSlow(now - this.#sweepMs);
+    for (const [session, liveness] of this.#sessions) this.#lookAtSession(session, liveness, now);
+  }
+
+  /**
+   * After a client breaks the protocol, Node may read no more from its connection and leave it open
+   * for good, also when the client has gone. So a connection has to give a sign of life.
+   */
+  #lookAtSession(session: ServerHttp2Session, liveness: Liveness, now: number): void {
+    const { bytesRead } = session.socket ?? { bytesRead: 0 };
+    if (bytesRead !== liveness.bytesRead) {
+      liveness.bytesRead = bytesRead;
+      liveness.stillSince = now;
+      liveness.isAsked = false;
+    } else if (liveness.isAsked) {
+      session.destroy();
+    } else if (now - liveness.stillSince >= this.options.keepaliveMs) {
+      liveness.isAsked = true;
+      try {
+        session.ping(() => undefined);
+      } catch {
+        session.destroy();
+      }
+    }
   }
 }
 
-/** Calls that a client began before it learns of this are still served, so no number is the last. */
-function announceEnd(session: ServerHttp2Session): void {
-  if (session.closed || session.destroyed) return;
-  session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+interface Liveness {
+  bytesRead: number;
+  stillSince: number;
+  isAsked: boolean;
 }
 
 /** Has a client stop sending what nobody will read. */
@@ -414,6 +441,9 @@ class OpenCall implements StreamCall {
             throw new StatusError('UNIMPLEMENTED', 'Received more than one request message');
           }
           request = next.isCompressed ? this.#decompress(next.bytes) : next.bytes;
+          if (request instanceof Promise) {
+            request.catch((error: unknown) => this.finish(asStatus(error)));
+          }
         }
       } catch (error) {
         this.finish(asStatus(error));
@@ -433,7 +463,7 @@ class OpenCall implements StreamCall {
       else {
         request.then(
           (bytes) => this.#run(handle, bytes),
-          (error: unknown) => this.finish(asStatus(error)),
+          () => undefined,
         );
       }
     });
