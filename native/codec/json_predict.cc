@@ -73,8 +73,9 @@ class TensorReader {
   RequestError TakeError() { return std::move(error_); }
 
  private:
-  // Whether the last list of a run has ended, or something else than an element came.
-  enum class Run { kClosed, kStopped };
+  // Whether the last list of a run has ended, a value came that is no element, or neither a
+  // comma nor the end of the list.
+  enum class Run { kClosed, kStopped, kBroken };
   // The lists of a run: one, and further ones beside it if they all have as many elements
   // as are expected.
   struct Lists {
@@ -178,7 +179,10 @@ TensorReader::Run TensorReader::ReadRunOf(Cursor* cursor, Input* input, Lists* l
       if (static_cast<unsigned char>(*at.at) <= ' ') SkipSpace(&at);
       continue;
     }
-    if (*at.at != ']') break;
+    if (*at.at != ']') {
+      run = Run::kBroken;
+      break;
+    }
     ++at.at;
     run = Run::kClosed;
     // Straight into the next list, where it is another of as many elements.
@@ -241,7 +245,7 @@ TensorReader::Run TensorReader::ReadRunOfStrings(Cursor* cursor, Input* input, L
     ++lists->count;
     SkipSpace(cursor);
     if (Take(cursor, ']')) return Run::kClosed;
-    if (!Take(cursor, ',')) return Run::kStopped;
+    if (!Take(cursor, ',')) return Run::kBroken;
     SkipSpace(cursor);
   }
 }
@@ -327,6 +331,7 @@ bool TensorReader::ReadTensor(Cursor* cursor, Input* input) {
       const Run run = ReadRun(cursor, input, &lists);
       counts_[level - 1] = static_cast<int64_t>(lists.count);
       if (level > 1) counts_[level - 2] += static_cast<int64_t>(lists.complete);
+      if (run == Run::kBroken) return false;
       if (run == Run::kStopped) {
         // A list, which the next turn refuses; or the text is at fault.
         if (*cursor->at == '[') continue;
@@ -406,7 +411,7 @@ bool TensorReader::ReadPlainInstances(Cursor* cursor) {
       Lists lists;
       const Run run = ReadRun(cursor, &input, &lists);
       instances_ += lists.count;
-      if (run == Run::kClosed) return true;
+      if (run != Run::kStopped) return run == Run::kClosed;
     }
     if (*cursor->at == '{') {
       Cursor probe = *cursor;

@@ -465,6 +465,10 @@ TEST("json: faults are told with their offset, as RapidJSON tells them") {
       {"{\"a\":NaX}", "Invalid value. at offset: 7"},
       {"{\"a\":Infinit}", "Invalid value. at offset: 12"},
       {"{\"instances\":[1,2,", "Invalid value. at offset: 18"},
+      {"{\"instances\":[1,2 3]}", "Missing a comma or ']' after an array element. at offset: 18"},
+      {"{\"inputs\":[1,2 3]}", "Missing a comma or ']' after an array element. at offset: 15"},
+      {"{\"instances\":[1,Infinity-3]}",
+       "Missing a comma or ']' after an array element. at offset: 24"},
       {"{\"instances\":[1,x],\"instances\":5}", "Invalid value. at offset: 16"},
       // A fault wins over what is wrong before it.
       {"{\"instances\":[\"a\"],\"z\":[1,]}", "Invalid value. at offset: 26"},
