@@ -36,7 +36,7 @@ export function httpStatusOfError(error: StatusError): number {
   return error instanceof HttpError ? error.httpStatus : httpStatusOf[error.status];
 }
 
-/** `{"error": "<message>"}`, which every answer but a success is. */
+/** `{"error": "<message>"}`, which every answer but a success is, laid out as TensorFlow Serving does. */
 export function errorBody(message: string): Buffer {
-  return Buffer.from(JSON.stringify({ error: message }));
+  return Buffer.from(`{\n    "error": ${JSON.stringify(message)}\n}`);
 }

@@ -7,7 +7,7 @@
  */
 
 import { StatusError } from '../../codec/status.js';
-import { Tensor, type Signature, type Value, type ValueSpec } from '../../index.js';
+import { type Dimension, type Signature, Tensor, type Value, type ValueSpec } from '../../index.js';
 import type { Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
@@ -589,12 +589,20 @@ function fitsDeclaration(
   { inputs }: SignaturePlan,
   feeds: Readonly<Record<string, Tensor>>,
 ): boolean {
+  const named = new Map<string, number>();
+  const fits = (declared: Dimension, size: number): boolean => {
+    if (typeof declared === 'number') return declared === size;
+    if (declared === null) return true;
+    const known = named.get(declared) ?? size;
+    named.set(declared, size);
+    return known === size;
+  };
   return Object.entries(feeds).every(([name, { shape }]) => {
     const spec = inputs.get(name)?.spec;
     if (spec?.kind !== 'tensor' || spec.shape === null) return true;
     return (
       shape.length === spec.shape.length &&
-      spec.shape.every((size, i) => typeof size !== 'number' || size === shape[i])
+      spec.shape.every((declared, i) => fits(declared, shape[i] as number))
     );
   });
 }

@@ -1,0 +1,381 @@
+/** TensorFlow Serving's REST API as routes for Fastify. */
+
+import type { IncomingMessage } from 'node:http';
+
+import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
+
+import { decodeExamples, decodePredict, encodePredict } from '../../codec/json.js';
+import { type StatusName, StatusError } from '../../codec/status.js';
+import type { DType, Signature, Tensor } from '../../index.js';
+import { type Body, BodyReader } from '../http-body.js';
+import { errorBody, HttpError, httpStatusOfError } from '../http-status.js';
+import type { ApiMethod, ServingMetrics } from '../metrics.js';
+import type { ModelDirectory, ServedModel } from '../models.js';
+import { CloseSignal } from './close-signal.js';
+import { cancelled, invalid, statusOf, timedOut } from './errors.js';
+import { openApiDocument } from './openapi.js';
+import {
+  classifyJson,
+  listJson,
+  metadataJson,
+  readinessJson,
+  regressJson,
+  statusJson,
+} from './rest-json.js';
+import { malformed, parseTarget, type PostMethod, type RestTarget } from './rest-target.js';
+import type { CallContext, TensorFlowServing } from './service.js';
+
+export interface TensorFlowServingRestOptions {
+  readonly models: ModelDirectory;
+  readonly service: TensorFlowServing;
+  readonly metrics?: ServingMetrics | undefined;
+  /** `--rest_api_timeout_in_ms`: what a predict, classify or regress may take. 0: no limit. Default: 30000. */
+  readonly timeoutMs?: number | undefined;
+  /** `--rest_api_enable_cors_support`. Default: false. */
+  readonly cors?: boolean | undefined;
+  /** Bytes of one request's body, decompressed; more is 413. Default: 104857600. */
+  readonly maxBodyBytes?: number | undefined;
+  /**
+   * Bytes of all requests' bodies at a time; more are 503, a body alone is always taken. Default:
+   * 1073741824.
+   */
+  readonly maxPendingBodyBytes?: number | undefined;
+  /** Requests with a body at a time, until their answers are sent; more are 503. Default: 1024. */
+  readonly maxConcurrentRequests?: number | undefined;
+  /** Milliseconds for a client to take an answer that waits for it. Default: 60000. */
+  readonly sendTimeoutMs?: number | undefined;
+  /** Adds `GET /healthz/live` and `GET /healthz/ready`. Default: true. */
+  readonly health?: boolean | undefined;
+  /** Adds `GET /openapi.json`. Default: true. */
+  readonly openApi?: boolean | undefined;
+  /** A page for Prometheus, by its path. */
+  readonly metricsPage?:
+    { readonly path: string; readonly render: () => string | Promise<string> } | undefined;
+}
+
+/**
+ * `fastify.register(tensorflowServing, { models, service, prefix })`: the routes of TensorFlow
+ * Serving's REST API below `/v1/`, with health, OpenAPI and metrics beside them, all below the
+ * prefix if there is one. Content types are ignored: a body is JSON. Errors are
+ * `{"error": "<message>"}`.
+ */
+export const tensorflowServing: FastifyPluginCallback<TensorFlowServingRestOptions> = (
+  fastify,
+  options,
+  done,
+) => {
+  const front = new RestFrontEnd(options, fastify.prefix);
+  fastify.removeAllContentTypeParsers();
+  // Bodies are read by the handler, so that what a service checks before it comes before them.
+  fastify.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
+  fastify.addHook('onRequest', (request, _reply, next) => {
+    acceptAnyContentType(request.raw);
+    next();
+  });
+  fastify.setErrorHandler((error, _request, reply) => sendError(reply, statusOf(error)));
+  for (const url of ['/v1/*', '/V1/*']) {
+    fastify.all(url, (request, reply) => front.handle(request, reply));
+  }
+  if (options.health !== false) {
+    fastify.get('/healthz/live', (_request, reply) => {
+      sendJson(reply, 200, Buffer.from('{"alive":true}'));
+    });
+    fastify.get('/healthz/ready', (_request, reply) => {
+      const readiness = options.models.readiness();
+      sendJson(reply, readiness.ready ? 200 : 503, readinessJson(readiness));
+    });
+  }
+  if (options.openApi !== false) {
+    fastify.get('/openapi.json', (_request, reply) => {
+      sendJson(reply, 200, openApiDocument(options.models, fastify.prefix));
+    });
+  }
+  const page = options.metricsPage;
+  if (page !== undefined) {
+    fastify.get(page.path, async (_request, reply) => {
+      const text = await page.render();
+      return reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(text);
+    });
+  }
+  done();
+};
+
+const apiMethods: Readonly<Record<PostMethod, ApiMethod>> = {
+  predict: 'Predict',
+  classify: 'Classify',
+  regress: 'Regress',
+};
+
+/** What is known of a request when it ends. */
+interface Outcome {
+  version: bigint | undefined;
+  signature: string | undefined;
+}
+
+class RestFrontEnd {
+  readonly #models: ModelDirectory;
+  readonly #service: TensorFlowServing;
+  readonly #metrics: ServingMetrics | undefined;
+  readonly #timeoutMs: number;
+  readonly #cors: boolean;
+  readonly #sendTimeoutMs: number;
+  readonly #maxConcurrent: number;
+  readonly #bodies: BodyReader;
+  readonly #prefixLength: number;
+  #active = 0;
+
+  constructor(options: TensorFlowServingRestOptions, prefix: string) {
+    this.#models = options.models;
+    this.#service = options.service;
+    this.#metrics = options.metrics;
+    this.#timeoutMs = options.timeoutMs ?? 30_000;
+    this.#cors = options.cors ?? false;
+    this.#sendTimeoutMs = options.sendTimeoutMs ?? 60_000;
+    this.#maxConcurrent = options.maxConcurrentRequests ?? 1024;
+    this.#bodies = new BodyReader({
+      maxBodyBytes: options.maxBodyBytes ?? 100 << 20,
+      maxPendingBodyBytes: options.maxPendingBodyBytes ?? 1 << 30,
+    });
+    this.#prefixLength = prefix.length;
+  }
+
+  /** Always answers, and never throws. */
+  handle(request: FastifyRequest, reply: FastifyReply): void {
+    const { raw } = request;
+    const method = raw.method ?? '';
+    const url = (raw.url ?? '').slice(this.#prefixLength);
+    if (this.#cors) {
+      void reply.headers({
+        'access-control-allow-origin': '*',
+        'access-control-allow-methods': 'POST, GET',
+        'access-control-allow-headers': 'Content-Type',
+      });
+    }
+    if (method === 'OPTIONS') {
+      this.#preflight(request, reply);
+      return;
+    }
+    let target: RestTarget;
+    try {
+      target = parseTarget(method === 'HEAD' ? 'GET' : method, url);
+    } catch (error) {
+      sendError(reply, method === 'HEAD' ? malformed(method, url) : statusOf(error));
+      return;
+    }
+    if (method === 'POST') void this.#post(request, reply, target as PostTarget);
+    else this.#get(reply, target);
+  }
+
+  #preflight(request: FastifyRequest, reply: FastifyReply): void {
+    const { origin } = request.headers;
+    const isCrossOrigin = origin !== undefined && /https?:\/\//.test(origin);
+    if (isCrossOrigin) void reply.code(200).send();
+    else {
+      const message = 'Origin header is missing in CORS preflight';
+      sendError(reply, new StatusError('FAILED_PRECONDITION', message));
+    }
+  }
+
+  #get(reply: FastifyReply, target: RestTarget): void {
+    if (target.kind === 'list') {
+      sendJson(reply, 200, listJson(this.#models.list()));
+      return;
+    }
+    const started = performance.now();
+    const { kind } = target;
+    const { spec } = target;
+    let status: StatusName = 'OK';
+    let version: bigint | undefined;
+    try {
+      let answer: Buffer;
+      if (kind === 'metadata') {
+        const metadata = this.#service.metadata(spec);
+        ({ version } = metadata);
+        answer = metadataJson(metadata);
+      } else {
+        const versions = this.#service.status(spec);
+        version = spec.version ?? versions[0]?.version;
+        answer = statusJson(versions);
+      }
+      sendJson(reply, 200, answer);
+    } catch (error) {
+      const failure = statusOf(error);
+      ({ status } = failure);
+      sendError(reply, failure);
+    }
+    this.#metrics?.request({
+      model: spec.name,
+      version,
+      signature: undefined,
+      method: kind === 'metadata' ? 'GetModelMetadata' : 'GetModelStatus',
+      entrypoint: 'REST',
+      status,
+      micros: (performance.now() - started) * 1000,
+    });
+  }
+
+  async #post(request: FastifyRequest, reply: FastifyReply, target: PostTarget): Promise<void> {
+    const response = reply.raw;
+    if (this.#active >= this.#maxConcurrent) {
+      this.#metrics?.refused('REST', 'concurrent_requests');
+      void reply.header('retry-after', '1');
+      const message = `The server has ${this.#maxConcurrent} requests at a time, and takes no more now`;
+      sendError(reply, new StatusError('UNAVAILABLE', message));
+      return;
+    }
+    this.#active++;
+    const ended = this.#metrics?.started('REST');
+    const signal = new CloseSignal();
+    let body: Body | undefined;
+    // Emitted once, whether the answer was sent or its client has gone.
+    response.on('close', () => {
+      this.#active--;
+      ended?.();
+      body?.release();
+      if (!response.writableFinished) signal.abort();
+    });
+    const outcome: Outcome = { version: undefined, signature: undefined };
+    let started = performance.now();
+    let status: StatusName = 'OK';
+    try {
+      body = await this.#bodies.read(request.raw);
+      if (response.closed) {
+        body.release();
+        throw cancelled();
+      }
+      started = performance.now();
+      const answer = await this.#answer(target, body.bytes, outcome, started, signal);
+      void reply.header('model-version', String(outcome.version));
+      sendJson(reply, 200, answer);
+    } catch (error) {
+      const failure = statusOf(error);
+      ({ status } = failure);
+      if (failure instanceof HttpError) this.#metrics?.refused('REST', 'body_size');
+      sendError(reply, failure);
+    }
+    this.#metrics?.request({
+      model: target.spec.name,
+      version: outcome.version,
+      signature: outcome.signature,
+      method: apiMethods[target.kind],
+      entrypoint: 'REST',
+      status,
+      micros: (performance.now() - started) * 1000,
+    });
+    this.#limitSending(reply);
+  }
+
+  async #answer(
+    { kind, spec }: PostTarget,
+    body: Buffer,
+    outcome: Outcome,
+    started: number,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const served = this.#models.acquire(spec);
+    try {
+      outcome.version = served.version;
+      if (kind === 'predict') return await this.#predict(served, body, outcome, started, signal);
+      const examples = await decodeExamples(body);
+      const call = this.#callContext(started, signal);
+      if (kind === 'classify') {
+        const { signatureName, classifications } = await this.#service.classify(
+          served,
+          examples,
+          call,
+        );
+        outcome.signature = signatureName;
+        return classifyJson(classifications);
+      }
+      const { signatureName, values } = await this.#service.regress(served, examples, call);
+      outcome.signature = signatureName;
+      return regressJson(values);
+    } finally {
+      served.release();
+    }
+  }
+
+  async #predict(
+    served: ServedModel,
+    body: Buffer,
+    outcome: Outcome,
+    started: number,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const decoding = decodePredict(body, (signature) => inputsOf(served, signature));
+    const { signatureName, format, feeds } =
+      decoding instanceof Promise ? await decoding : decoding;
+    let outputs: readonly { readonly name: string; readonly tensor: Tensor }[] = [];
+    try {
+      const result = await this.#service.predict(
+        served,
+        { signatureName, feeds, api: 'REST' },
+        this.#callContext(started, signal),
+      );
+      ({ outputs } = result);
+      outcome.signature = result.signatureName;
+      return await encodePredict(format, outputs);
+    } finally {
+      for (const name of Object.keys(feeds)) feeds[name]?.dispose();
+      for (const { tensor } of outputs) tensor.dispose();
+    }
+  }
+
+  #callContext(started: number, signal: AbortSignal): CallContext {
+    if (this.#timeoutMs === 0) return { signal };
+    const timeoutMs = this.#timeoutMs - (performance.now() - started);
+    if (timeoutMs <= 0) throw timedOut();
+    return { signal, timeoutMs };
+  }
+
+  /** A client that does not read its answer must not keep it, and its place, for good. */
+  #limitSending({ raw }: FastifyReply): void {
+    // What the socket took at once is as good as sent; it has no socket while others come before.
+    if (raw.destroyed || raw.socket?.writableLength === 0) return;
+    const timer = setTimeout(() => raw.destroy(), this.#sendTimeoutMs);
+    raw.on('close', () => clearTimeout(timer));
+  }
+}
+
+type PostTarget = Extract<RestTarget, { readonly kind: PostMethod }>;
+
+interface InputType {
+  readonly name: string;
+  readonly dtype: DType;
+}
+
+const inputTypes = new WeakMap<Signature, readonly InputType[]>();
+
+function inputsOf({ model }: ServedModel, name: string): readonly InputType[] {
+  const signature = Object.hasOwn(model.signatures, name) ? model.signatures[name] : undefined;
+  if (signature === undefined) {
+    throw invalid(`Serving signature name: "${name}" not found in signature def`);
+  }
+  let inputs = inputTypes.get(signature);
+  if (inputs === undefined) {
+    inputs = Object.values(signature.inputs).map((spec) => {
+      if (spec.kind === 'tensor') return { name: spec.name, dtype: spec.dtype };
+      const message = `Input "${spec.name}" is of kind ${spec.kind}, no tensor`;
+      throw new StatusError('UNIMPLEMENTED', message);
+    });
+    inputTypes.set(signature, inputs);
+  }
+  if (inputs.length === 0) throw invalid(`Failed to get input map for signature: ${name}`);
+  return inputs;
+}
+
+/** Fastify answers 415 for a content type that is none; here it says nothing, so it may. */
+function acceptAnyContentType({ headers }: IncomingMessage): void {
+  const type = headers['content-type'];
+  if (type !== undefined && type !== 'application/json') {
+    headers['content-type'] = 'application/octet-stream';
+  }
+}
+
+function sendJson(reply: FastifyReply, httpStatus: number, body: Buffer): void {
+  void reply.code(httpStatus).header('content-type', 'application/json').send(body);
+}
+
+function sendError(reply: FastifyReply, error: StatusError): void {
+  sendJson(reply, httpStatusOfError(error), errorBody(error.message));
+}
