@@ -1,6 +1,6 @@
 /**
- * A batch on its way to the addon and back. What describes the members goes as numbers in one array,
- * because each value that crosses through Node-API costs; small outputs come back as the batch has
+ * A batch on its way to the addon and back. What describes it goes as numbers in one array, because
+ * each value that crosses through Node-API costs; small outputs come back as the batch has
  * them, and are cut here, which costs less than a buffer made for each.
  */
 
@@ -9,7 +9,7 @@ import { nativeAddon } from '../native/load.js';
 import type {
   NativeBatchOutputs,
   NativeBatchResult,
-  NativeMembers,
+  NativeFeedSource,
   NativeSession,
   NativeTensorIn,
   NativeTensorOut,
@@ -18,29 +18,27 @@ import type {
 import type { BatchRequest, RunnerOptions } from '../runner.js';
 import { dtypeFromNumber, dtypes, type TypedArray } from '../tensor/dtypes.js';
 
-type Members = readonly (readonly NativeTensorIn[])[];
+type Member = readonly NativeTensorIn[];
 
 /** The session's runBatch. */
 export async function runBatch(
   session: NativeSession,
-  { signature, inputs, members, outputs, layout }: BatchRequest,
+  batch: BatchRequest,
   { ticket, priority, borrow }: RunnerOptions,
 ): Promise<NativeBatchOutputs> {
-  const packed = packMembers(members, inputs.length);
-  const started = session.runBatch(
-    signature,
-    inputs,
-    packed,
-    outputs,
-    layout,
-    ticket,
-    priority,
-    borrow,
-  );
+  const { numbers, length, sources } = packBatch(batch);
   // As they are now: a shape may be written to meanwhile.
-  const rows = members.map((feeds) => (feeds[0] as NativeTensorIn)[1][0] as number);
-  spare = packed.numbers;
+  const rows = batch.members.map((feeds) => (feeds[0] as NativeTensorIn)[1][0] as number);
+  const started = session.runBatch(numbers, length, sources, ticket, priority, borrow);
+  spare = numbers;
   return cutOutputs(await started, rows);
+}
+
+export interface PackedBatch {
+  readonly numbers: Float64Array;
+  /** How many of the numbers count. */
+  readonly length: number;
+  readonly sources: readonly NativeFeedSource[];
 }
 
 /** Numbers of a tensor besides its sizes. */
@@ -49,58 +47,89 @@ const tensorNumbers = 5;
 let spare: Float64Array | undefined;
 
 /**
- * Members whose tensors have the same number of dimensions as those of the first.
+ * The first arguments of runBatch, see there.
  *
  * @throws ERR_TENON_UNSUPPORTED for what is no tensor in host memory, ERR_TENON_INVALID_ARGUMENT
  *   for members without a tensor for each input.
  */
-export function packMembers(members: Members, inputs: number): NativeMembers {
-  let length = 0;
-  for (let m = 0; m < members.length; m++) {
-    const feeds = members[m] as readonly NativeTensorIn[];
-    if (feeds.length !== inputs) {
-      throw new TenonError(
-        'ERR_TENON_INVALID_ARGUMENT',
-        `expected a tensor for each of ${inputs} inputs, received ${feeds.length} (member ${m} of the batch)`,
-      );
-    }
-    for (let i = 0; i < inputs; i++) {
-      const feed = feeds[i];
-      if (!Array.isArray(feed)) throw noTensor(m);
-      length += tensorNumbers + (feed as NativeTensorIn)[1].length;
-    }
-  }
-  let numbers = spare;
-  spare = undefined;
-  if (numbers === undefined || numbers.length < length) numbers = new Float64Array(2 * length);
-  const sources: NativeMembers['sources'][number][] = [];
-  let buffer: ArrayBufferLike | undefined;
+export function packBatch(batch: BatchRequest): PackedBatch {
+  const { signature, inputs, outputs, members, layout } = batch;
+  const numbers = takeSpare(lengthOf(batch));
   let at = 0;
+  numbers[at++] = signature;
+  numbers[at++] = layout.rows;
+  numbers[at++] = outputs.length;
+  for (let i = 0; i < outputs.length; i++) numbers[at++] = outputs[i] as number;
+  numbers[at++] = inputs.length;
+  for (let i = 0; i < inputs.length; i++) numbers[at++] = inputs[i] as number;
+  for (let i = 0; i < inputs.length; i++) {
+    const shape = layout.shapes[i] as readonly number[];
+    numbers[at++] = layout.padValues[i] as number;
+    numbers[at++] = shape.length;
+    for (let d = 0; d < shape.length; d++) numbers[at++] = shape[d] as number;
+  }
+  for (const rows of [layout.masks, layout.trims]) {
+    numbers[at++] = rows.length;
+    for (const row of rows) for (let i = 0; i < row.length; i++) numbers[at++] = row[i] as number;
+  }
+  numbers[at++] = members.length;
+
+  const sources: NativeFeedSource[] = [];
+  let buffer: ArrayBufferLike | undefined;
   for (let m = 0; m < members.length; m++) {
-    for (let i = 0; i < inputs; i++) {
-      const [dtype, shape, data] = (members[m] as Members[number])[i] as NativeTensorIn;
-      numbers[at++] = dtype;
-      if (ArrayBuffer.isView(data)) {
+    for (let i = 0; i < inputs.length; i++) {
+      const [dtype, shape, data] = (members[m] as Member)[i] as NativeTensorIn;
+      let offset = 0;
+      let byteLength = 0;
+      if (!ArrayBuffer.isView(data)) {
+        buffer = undefined;
+        sources.push(data);
+      } else {
         const isShared = data.buffer instanceof SharedArrayBuffer;
         if (isShared || data.buffer !== buffer) {
           buffer = isShared ? undefined : data.buffer;
           sources.push(isShared ? data : data.buffer);
         }
-        numbers[at++] = sources.length - 1;
-        numbers[at++] = isShared ? 0 : data.byteOffset;
-        numbers[at++] = data.byteLength;
-      } else {
-        buffer = undefined;
-        sources.push(data);
-        numbers[at++] = sources.length - 1;
-        numbers[at++] = 0;
-        numbers[at++] = 0;
+        if (!isShared) offset = data.byteOffset;
+        byteLength = data.byteLength;
       }
+      numbers[at++] = dtype;
+      numbers[at++] = sources.length - 1;
+      numbers[at++] = offset;
+      numbers[at++] = byteLength;
       numbers[at++] = shape.length;
       for (let d = 0; d < shape.length; d++) numbers[at++] = shape[d] as number;
     }
   }
-  return { count: members.length, numbers, length, sources };
+  return { numbers, length: at, sources };
+}
+
+function takeSpare(length: number): Float64Array {
+  const numbers = spare;
+  spare = undefined;
+  return numbers === undefined || numbers.length < length ? new Float64Array(2 * length) : numbers;
+}
+
+/** How many numbers describe the batch. Checks the members on the way. */
+function lengthOf({ inputs, outputs, members, layout }: BatchRequest): number {
+  const { shapes, masks, trims } = layout;
+  let length = 7 + outputs.length + 3 * inputs.length + 4 * (masks.length + trims.length);
+  for (let i = 0; i < shapes.length; i++) length += (shapes[i] as readonly number[]).length;
+  for (let m = 0; m < members.length; m++) {
+    const feeds = members[m] as Member;
+    if (feeds.length !== inputs.length) {
+      throw new TenonError(
+        'ERR_TENON_INVALID_ARGUMENT',
+        `expected a tensor for each of ${inputs.length} inputs, received ${feeds.length} (member ${m} of the batch)`,
+      );
+    }
+    for (let i = 0; i < feeds.length; i++) {
+      const feed = feeds[i];
+      if (!Array.isArray(feed)) throw noTensor(m);
+      length += tensorNumbers + (feed as unknown as NativeTensorIn)[1].length;
+    }
+  }
+  return length;
 }
 
 function noTensor(member: number): TenonError {
@@ -125,12 +154,12 @@ function cutOutputs(
   const outputs: NativeValueOut[][] = [];
   for (let m = 0; m < rows.length; m++) outputs.push([]);
   for (const result of results) {
-    if ('whole' in result) {
-      cutRows(result.whole, rows, outputs);
+    if (result[0]) {
+      cutRows(result[1], rows, outputs);
       continue;
     }
     for (let m = 0; m < rows.length; m++) {
-      (outputs[m] as NativeValueOut[]).push(result.members[m] as NativeValueOut);
+      (outputs[m] as NativeValueOut[]).push(result[1][m] as NativeValueOut);
     }
   }
   return outputs;

@@ -95,26 +95,16 @@ export interface NativeBatchLayout {
   trims: readonly (readonly [output: number, dim: number, of: number, inputDim: number])[];
 }
 
-/** The tensors of a batch's members, described by numbers: each value that crosses costs. */
-export interface NativeMembers {
-  count: number;
-  /**
-   * For each member and each input: dtype, index of the source, offset in it, byte length, rank and
-   * the sizes. Read during the call only.
-   */
-  numbers: Float64Array;
-  /** How many of the numbers count. */
-  length: number;
-  /** Where elements are: memory (a view where it is no ArrayBuffer's), or the strings of a tensor. */
-  sources: readonly (ArrayBuffer | ArrayBufferView | readonly (string | Uint8Array)[])[];
-}
+/** Where elements of feeds are: memory (a view where it is no ArrayBuffer's), or a tensor's strings. */
+export type NativeFeedSource = ArrayBuffer | ArrayBufferView | readonly (string | Uint8Array)[];
 
 /**
- * One output of a batch: a value for each member, or one of all their rows below each other, for
- * the receiver to cut and copy.
+ * One output of a batch: a value for each member; or all their rows below each other, for the
+ * receiver to cut and copy.
  */
 export type NativeBatchResult =
-  { readonly members: readonly NativeValueOut[] } | { readonly whole: NativeTensorOut };
+  | readonly [isWhole: false, members: readonly NativeValueOut[]]
+  | readonly [isWhole: true, rows: NativeTensorOut];
 
 /** Outputs for each member of a batch, in order. */
 export type NativeBatchOutputs = readonly NativeOutputs[];
@@ -409,16 +399,19 @@ export interface NativeSession {
    * `layout.rows` rows or cannot be cut back; ERR_TENON_UNSUPPORTED for packed dtypes whose rows
    * are no whole bytes; as `run` otherwise. What is wrong with one member names it by its position.
    *
-   * @param members Tensors, of which dimension 0 counts the rows of the member, the same for all its
-   *   inputs.
+   * @param numbers What the batch is, because each value that crosses costs; read during the call
+   *   only. The signature and `layout.rows`; the number of outputs, and their indices; that of
+   *   inputs, and theirs; for each input what pads it, and the rank and sizes of the batch's shape;
+   *   the number of masks, and the four of each; that of trims likewise; the number of members; for
+   *   each member and input the dtype, the index of its source, the offset there, the byte length,
+   *   and the rank and sizes, of which the first counts rows, as many for all inputs of a member.
+   * @param length How many of the numbers count.
    * @param ticket As for `run`: `cancel` stops the whole batch.
    */
   runBatch(
-    signature: number,
-    inputs: readonly number[],
-    members: NativeMembers,
-    outputs: readonly number[],
-    layout: NativeBatchLayout,
+    numbers: Float64Array,
+    length: number,
+    sources: readonly NativeFeedSource[],
     ticket: number,
     priority: number,
     borrow: boolean,

@@ -1,5 +1,6 @@
 #include "addon/batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <new>
@@ -9,99 +10,67 @@
 #include <utility>
 
 #include "addon/errors.h"
-#include "addon/request.h"
 #include "addon/values.h"
 
 namespace tenon::addon {
 namespace {
 
 // The positions of the arguments.
-enum { kSignature, kInputs, kMembers, kOutputs, kLayout };
-
-Napi::Array AsArray(Napi::Value value, const char* what) {
-  if (!value.IsArray()) ThrowInvalidArgument(value.Env(), std::string("an array of ") + what);
-  return value.As<Napi::Array>();
-}
+enum { kNumbers, kLength, kSources };
 
 // Above it not every integer is a double.
 constexpr double kMostExact = 9007199254740991;
 
-int64_t AsSize(Napi::Value value, const char* what) {
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  if (!(number >= 0 && number <= kMostExact) || std::trunc(number) != number) {
-    ThrowInvalidArgument(value.Env(), std::string("a size for ") + what);
-  }
-  return static_cast<int64_t>(number);
-}
-
-// A row of indices, such as a mask or a trim.
-template <size_t kCount>
-void ReadRow(Napi::Value value, const char* what, size_t (&row)[kCount]) {
-  const Napi::Array array = AsArray(value, what);
-  for (uint32_t i = 0; i < kCount; ++i) row[i] = static_cast<size_t>(AsSize(array.Get(i), what));
-}
-
-BatchLayout ReadLayout(Napi::Value value) {
-  const Napi::Env env = value.Env();
-  if (!value.IsObject()) ThrowInvalidArgument(env, "an object for the layout of a batch");
-  const Napi::Object object = value.As<Napi::Object>();
-  BatchLayout layout;
-  layout.rows = static_cast<size_t>(AsSize(object.Get("rows"), "the rows of a batch"));
-
-  const Napi::Array shapes = AsArray(object.Get("shapes"), "shapes");
-  for (uint32_t i = 0; i < shapes.Length(); ++i) {
-    const Napi::HandleScope scope(env);
-    const Napi::Array dimensions = AsArray(shapes.Get(i), "the dimensions of a shape");
-    Shape shape(dimensions.Length());
-    for (uint32_t d = 0; d < shape.size(); ++d) {
-      shape[d] = AsSize(dimensions.Get(d), "a dimension of a batch");
-    }
-    layout.shapes.push_back(std::move(shape));
-  }
-
-  const Napi::Array pad_values = AsArray(object.Get("padValues"), "pad values");
-  for (uint32_t i = 0; i < pad_values.Length(); ++i) {
-    const Napi::Value pad_value = pad_values.Get(i);
-    if (!pad_value.IsNumber()) ThrowInvalidArgument(env, "a number as a pad value");
-    layout.pad_values.push_back(pad_value.As<Napi::Number>().DoubleValue());
-  }
-
-  const Napi::Array masks = AsArray(object.Get("masks"), "masks");
-  for (uint32_t i = 0; i < masks.Length(); ++i) {
-    const Napi::HandleScope scope(env);
-    size_t row[4];
-    ReadRow(masks.Get(i), "a mask", row);
-    const auto dtype =
-        row[1] < kDTypeCount ? DTypeFromNumber(static_cast<uint32_t>(row[1])) : std::nullopt;
-    if (!dtype) ThrowInvalidArgument(env, "the number of a dtype for a mask");
-    layout.masks.push_back({row[0], *dtype, row[2], row[3]});
-  }
-
-  const Napi::Array trims = AsArray(object.Get("trims"), "trims");
-  for (uint32_t i = 0; i < trims.Length(); ++i) {
-    const Napi::HandleScope scope(env);
-    size_t row[4];
-    ReadRow(trims.Get(i), "a trim", row);
-    layout.trims.push_back({row[0], row[1], row[2], row[3]});
-  }
-  return layout;
-}
-
-// The numbers that describe members, one after the other. Nothing in them is believed.
+// The numbers that describe a batch, one after the other. Nothing in them is believed.
 class Numbers {
  public:
   Numbers(Napi::Env env, std::span<const double> numbers) : env_(env), numbers_(numbers) {}
 
   size_t left() const { return numbers_.size(); }
 
-  // One that counts something, or is an index.
-  size_t Next() {
-    const double number = numbers_.empty() ? -1 : numbers_.front();
-    if (!(number >= 0 && number <= kMostExact) || std::trunc(number) != number) {
-      ThrowInvalidArgument(env_, "sizes in the numbers of a member");
-    }
+  double Next() {
+    if (numbers_.empty()) ThrowInvalidArgument(env_, "more numbers for a batch");
+    const double number = numbers_.front();
     numbers_ = numbers_.subspan(1);
+    return number;
+  }
+
+  // One that counts something, or is an index or a size.
+  size_t NextSize() {
+    const double number = Next();
+    if (!(number >= 0 && number <= kMostExact) || std::trunc(number) != number) {
+      ThrowInvalidArgument(env_, "sizes among the numbers of a batch");
+    }
     return static_cast<size_t>(number);
+  }
+
+  // How many of something follow, of which each takes `numbers_each`.
+  size_t NextCount(size_t numbers_each) {
+    const size_t count = NextSize();
+    if (count > left() / numbers_each) ThrowInvalidArgument(env_, "more numbers for a batch");
+    return count;
+  }
+
+  std::vector<size_t> NextSizes(size_t count) {
+    std::vector<size_t> sizes(count);
+    for (size_t& size : sizes) size = NextSize();
+    return sizes;
+  }
+
+  Shape NextShape() {
+    Shape shape(NextCount(1));
+    for (int64_t& size : shape) size = static_cast<int64_t>(NextSize());
+    return shape;
+  }
+
+  DType NextDType() {
+    const size_t number = NextSize();
+    const auto dtype =
+        number < kDTypeCount ? DTypeFromNumber(static_cast<uint32_t>(number)) : std::nullopt;
+    if (!dtype) {
+      ThrowInvalidArgument(env_, "the number of a dtype, received " + std::to_string(number));
+    }
+    return *dtype;
   }
 
  private:
@@ -109,60 +78,74 @@ class Numbers {
   std::span<const double> numbers_;
 };
 
-std::span<const double> ReadNumbers(Napi::Value value) {
-  if (!value.IsTypedArray() ||
-      value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
-    ThrowInvalidArgument(value.Env(), "a Float64Array for the numbers of members");
+Numbers ReadNumbers(const Napi::CallbackInfo& info) {
+  const Napi::Value value = info[kNumbers];
+  double* data = nullptr;
+  size_t count = 0;
+  napi_typedarray_type type = napi_int8_array;
+  if (napi_get_typedarray_info(info.Env(), value, &type, &count, reinterpret_cast<void**>(&data),
+                               nullptr, nullptr) != napi_ok ||
+      type != napi_float64_array) {
+    ThrowInvalidArgument(info.Env(), "a Float64Array for the numbers of a batch");
   }
-  const auto numbers = value.As<Napi::Float64Array>();
-  return {numbers.Data(), numbers.ElementLength()};
+  uint32_t length = 0;
+  if (napi_get_value_uint32(info.Env(), info[kLength], &length) != napi_ok || length > count) {
+    ThrowInvalidArgument(info.Env(), "as many numbers for a batch as there are");
+  }
+  return {info.Env(), {data, length}};
+}
+
+std::vector<FeedSource> ReadSources(Napi::Value value) {
+  if (!value.IsArray()) ThrowInvalidArgument(value.Env(), "an array of sources");
+  const Napi::Array places = value.As<Napi::Array>();
+  std::vector<FeedSource> sources(places.Length());
+  for (uint32_t i = 0; i < sources.size(); ++i) sources[i] = ReadFeedSource(places.Get(i));
+  return sources;
+}
+
+void ReadLayout(Numbers* numbers, size_t inputs, BatchLayout* layout) {
+  for (size_t i = 0; i < inputs; ++i) {
+    layout->pad_values.push_back(numbers->Next());
+    layout->shapes.push_back(numbers->NextShape());
+  }
+  for (size_t left = numbers->NextCount(4); left > 0; --left) {
+    BatchLayout::Mask& mask = layout->masks.emplace_back();
+    mask.input = numbers->NextSize();
+    mask.dtype = numbers->NextDType();
+    mask.of = numbers->NextSize();
+    mask.dim = numbers->NextSize();
+  }
+  for (size_t left = numbers->NextCount(4); left > 0; --left) {
+    BatchLayout::Trim& trim = layout->trims.emplace_back();
+    trim.output = numbers->NextSize();
+    trim.dim = numbers->NextSize();
+    trim.of = numbers->NextSize();
+    trim.input_dim = numbers->NextSize();
+  }
 }
 
 Tensor ReadMemberFeed(Napi::Env env, const std::vector<FeedSource>& sources, Numbers* numbers,
                       ByteCounts* bytes) {
-  const size_t dtype_number = numbers->Next();
-  const auto dtype = dtype_number < kDTypeCount
-                         ? DTypeFromNumber(static_cast<uint32_t>(dtype_number))
-                         : std::nullopt;
-  if (!dtype) {
-    ThrowInvalidArgument(env, "the number of a dtype, received " + std::to_string(dtype_number));
-  }
-  const size_t source = numbers->Next();
-  if (source >= sources.size()) ThrowInvalidArgument(env, "the index of a source");
-  const size_t offset = numbers->Next();
-  const size_t byte_length = numbers->Next();
-  const size_t rank = numbers->Next();
-  if (rank > numbers->left()) ThrowInvalidArgument(env, "all sizes of a member");
   Tensor tensor;
-  tensor.dtype = *dtype;
-  tensor.shape.resize(rank);
-  for (int64_t& size : tensor.shape) size = static_cast<int64_t>(numbers->Next());
+  tensor.dtype = numbers->NextDType();
+  const size_t source = numbers->NextSize();
+  if (source >= sources.size()) ThrowInvalidArgument(env, "the index of a source");
+  const size_t offset = numbers->NextSize();
+  const size_t byte_length = numbers->NextSize();
+  tensor.shape = numbers->NextShape();
   ReadFeed(env, sources[source], offset, byte_length, &tensor, bytes);
   return tensor;
 }
 
-void ReadMembers(Napi::Value value, BatchRequest* request, ByteCounts* bytes) {
-  const Napi::Env env = value.Env();
-  if (!value.IsObject()) ThrowInvalidArgument(env, "an object for the members of a batch");
-  const Napi::Object object = value.As<Napi::Object>();
+void ReadMembers(Napi::Env env, const std::vector<FeedSource>& sources, Numbers* numbers,
+                 BatchRequest* request, ByteCounts* bytes) {
   const size_t inputs = request->inputs.size();
-  request->member_count = static_cast<size_t>(AsSize(object.Get("count"), "members"));
-  const std::span<const double> written = ReadNumbers(object.Get("numbers"));
-  const auto length = static_cast<size_t>(AsSize(object.Get("length"), "numbers"));
-  if (length > written.size()) ThrowInvalidArgument(env, "as many numbers as there are");
-  Numbers numbers(env, written.first(length));
-  const Napi::Array places = AsArray(object.Get("sources"), "sources");
-  std::vector<FeedSource> sources(places.Length());
-  for (uint32_t i = 0; i < sources.size(); ++i) sources[i] = ReadFeedSource(places.Get(i));
-  if (inputs == 0) return;
-  if (request->member_count > numbers.left() / inputs) {
-    ThrowInvalidArgument(env, "numbers for each member of the batch");
-  }
-  request->feeds.reserve(request->member_count * inputs);
+  request->member_count = numbers->NextCount(1);
+  request->feeds.reserve(std::min(request->member_count * inputs, numbers->left()));
   for (size_t member = 0; member < request->member_count; ++member) {
     try {
       for (size_t i = 0; i < inputs; ++i) {
-        request->feeds.push_back(ReadMemberFeed(env, sources, &numbers, bytes));
+        request->feeds.push_back(ReadMemberFeed(env, sources, numbers, bytes));
       }
     } catch (const Napi::Error& error) {
       const Napi::Object thrown = error.Value();
@@ -171,7 +154,7 @@ void ReadMembers(Napi::Value value, BatchRequest* request, ByteCounts* bytes) {
       throw;
     }
   }
-  if (numbers.left() > 0) ThrowInvalidArgument(env, "no more numbers than the members have");
+  if (numbers->left() > 0) ThrowInvalidArgument(env, "no more numbers than a batch has");
 }
 
 }  // namespace
@@ -179,13 +162,15 @@ void ReadMembers(Napi::Value value, BatchRequest* request, ByteCounts* bytes) {
 std::unique_ptr<Gather> ReadBatch(const Napi::CallbackInfo& info, ModelHost& host, bool borrow) {
   const Napi::Env env = info.Env();
   try {
+    Numbers numbers = ReadNumbers(info);
     BatchRequest request;
-    request.signature = ReadSignature(info);
-    request.inputs = ReadIndices(env, info[kInputs]);
-    request.outputs = ReadIndices(env, info[kOutputs]);
-    request.layout = ReadLayout(info[kLayout]);
+    request.signature = numbers.NextSize();
+    request.layout.rows = numbers.NextSize();
+    request.outputs = numbers.NextSizes(numbers.NextCount(1));
+    request.inputs = numbers.NextSizes(numbers.NextCount(1));
+    ReadLayout(&numbers, request.inputs.size(), &request.layout);
     ByteCounts bytes;
-    ReadMembers(info[kMembers], &request, &bytes);
+    ReadMembers(env, ReadSources(info[kSources]), &numbers, &request, &bytes);
     host.stats().feeds.copied.fetch_add(bytes.copied.load(), std::memory_order_relaxed);
     auto gather = Gather::Create(host.info(), std::move(request), host.buffers());
     ThrowIfError(env, gather.status());
@@ -202,11 +187,12 @@ Napi::Value WriteBatch(Napi::Env env, const std::vector<ScatteredOutput>& output
   Napi::Array result = Napi::Array::New(env, outputs.size());
   for (uint32_t i = 0; i < outputs.size(); ++i) {
     const auto& [is_whole, parts] = outputs[i];
-    Napi::Object output = Napi::Object::New(env);
+    Napi::Array output = Napi::Array::New(env, 2);
+    output.Set(uint32_t{0}, is_whole);
     if (is_whole) {
       // Each member gets a copy, however the whole of them goes there.
       ByteCounts counts;
-      output.Set("whole", WriteValue(env, parts.front(), &counts));
+      output.Set(1, WriteValue(env, parts.front(), &counts));
       stats.outputs.copied.fetch_add(parts.front().tensor.byte_length, std::memory_order_relaxed);
     } else {
       Napi::Array values = Napi::Array::New(env, parts.size());
@@ -214,7 +200,7 @@ Napi::Value WriteBatch(Napi::Env env, const std::vector<ScatteredOutput>& output
         const Napi::HandleScope scope(env);
         values.Set(member, WriteValue(env, parts[member], &stats.outputs));
       }
-      output.Set("members", values);
+      output.Set(1, values);
     }
     result.Set(i, output);
   }

@@ -10,10 +10,10 @@
 
 namespace tenon::addon {
 
-// The arguments of runBatch: signature, inputs, members, outputs, layout, then
-// ticket, priority and borrow as for run. Memory that Tenon does not own is copied
-// before this returns unless it is borrowed. Throws coded errors; one that is a
-// single member's names its position.
+// The arguments of runBatch: numbers, how many of them count, sources, then ticket,
+// priority and borrow as for run. Memory that Tenon does not own is copied before this
+// returns unless it is borrowed. Throws coded errors; one that is a single member's
+// names its position.
 std::unique_ptr<Gather> ReadBatch(const Napi::CallbackInfo& info, ModelHost& host, bool borrow);
 
 // A NativeBatchResult of lib/native/types.ts.

@@ -9,7 +9,7 @@ namespace tenon::addon {
 namespace {
 
 // The positions of the arguments.
-enum { kSignature, kInputs, kFeeds, kOutputs, kTargets, kTicket, kPriority, kBorrow };
+enum { kSignature, kInputs, kFeeds, kOutputs, kTargets };
 
 // What `targets` holds for an output that is no tensor to write into.
 enum { kTargetHost = 0, kTargetEngine = 1 };
@@ -84,11 +84,12 @@ RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMe
   return request;
 }
 
-RunSettings ReadSettings(const Napi::CallbackInfo& info) {
+RunSettings ReadSettings(const Napi::CallbackInfo& info, SettingsAt first) {
+  const auto at = static_cast<size_t>(first);
   RunSettings settings;
-  settings.ticket = info[kTicket].As<Napi::Number>().Uint32Value();
-  settings.priority = info[kPriority].As<Napi::Number>().Int32Value();
-  settings.borrow = info[kBorrow].As<Napi::Boolean>().Value();
+  settings.ticket = info[at].As<Napi::Number>().Uint32Value();
+  settings.priority = info[at + 1].As<Napi::Number>().Int32Value();
+  settings.borrow = info[at + 2].As<Napi::Boolean>().Value();
   return settings;
 }
 

@@ -23,13 +23,16 @@ struct RunSettings {
   bool borrow = false;  // buffers of the caller go by pointer
 };
 
+enum class SettingsAt : size_t { kRun = 5, kRunBatch = 3 };
+
 // Numbers that fit 32 bits; which of them are indices of something is checked later.
 std::vector<size_t> ReadIndices(Napi::Env env, napi_value array);
 size_t ReadSignature(const Napi::CallbackInfo& info);
 // `targets` says which memory outputs may be written into.
 RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMemory targets,
                        ModelHost::Stats* stats);
-RunSettings ReadSettings(const Napi::CallbackInfo& info);
+// Ticket, priority and borrow, of which the first is at `first`.
+RunSettings ReadSettings(const Napi::CallbackInfo& info, SettingsAt first);
 // Where that last argument is.
 enum class OptionsAt : size_t { kRun = 8, kRunSync = 5, kBind = 5 };
 bool HasRunOptions(const Napi::CallbackInfo& info, OptionsAt at);

@@ -191,7 +191,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
     return WriteOutputs(env, outputs.value(), request, stats);
   }
 
-  const RunSettings settings = ReadSettings(info);
+  const RunSettings settings = ReadSettings(info, SettingsAt::kRun);
   // A run that was stopped may still write when its caller, and with it a buffer, has gone.
   RunRequest request = ReadRequest(info, settings.borrow ? FeedMemory::kLent : FeedMemory::kOwned,
                                    FeedMemory::kOwned, &stats);
@@ -242,7 +242,7 @@ Napi::Value SessionWrap::RunSync(const Napi::CallbackInfo& info) {
 Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<ModelHost>& host = OpenHost(env);
-  const RunSettings settings = ReadSettings(info);
+  const RunSettings settings = ReadSettings(info, SettingsAt::kRunBatch);
   struct Exchange {
     std::unique_ptr<Gather> batch;
     std::vector<ScatteredOutput> outputs;
@@ -251,10 +251,8 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   exchange->batch = ReadBatch(info, *host, settings.borrow);
   ModelHost* const runner = host.get();
   Call call;
-  if (!exchange->batch->IsAllOwned()) {
-    const Napi::Object members = info[2].As<Napi::Object>();
-    call.lent = Napi::Persistent(members.Get("sources").As<Napi::Object>());
-  }
+  // The sources.
+  if (!exchange->batch->IsAllOwned()) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
   call.ticket = settings.ticket;
   call.priority = settings.priority;
   call.runs = exchange->batch->request().member_count;

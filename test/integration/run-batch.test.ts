@@ -1,12 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { load, type LoadOptions, type Model, Tensor } from '../../lib/index.js';
-import { packMembers, runBatch as runBatchOf } from '../../lib/model/batch-call.js';
+import { packBatch, type PackedBatch, runBatch as runBatchOf } from '../../lib/model/batch-call.js';
 import { nativeAddon } from '../../lib/native/load.js';
 import type {
   NativeBatchLayout,
   NativeBatchOutputs,
-  NativeMembers,
   NativeSession,
   NativeTensorIn,
   NativeTensorOut,
@@ -385,54 +384,67 @@ describe('runBatch', () => {
     expect(model.stats()).toMatchObject({ runs: 0, batches: 0 });
   });
 
-  it.each<[string, (members: NativeMembers) => Partial<Record<keyof NativeMembers, unknown>>]>([
+  /** Two members of a model with one input, as the session takes them. */
+  const packed = (): PackedBatch =>
+    packBatch({
+      signature: 0,
+      inputs: [0],
+      members: [[floats([1, 4], [1, 2, 3, 4])], [floats([1, 4], [1, 2, 3, 4])]],
+      outputs: [0],
+      layout: layoutOf([2, 4]),
+    });
+
+  const runPacked = (
+    session: NativeSession,
+    { numbers, length, sources }: PackedBatch,
+  ): Promise<unknown> => session.runBatch(numbers, length, sources, 0, 0, false);
+
+  it.each<[string, (batch: PackedBatch) => Partial<Record<keyof PackedBatch, unknown>>]>([
     ['no numbers', () => ({ numbers: undefined })],
-    ['numbers of another type', () => ({ numbers: new Float32Array(7) })],
+    ['numbers of another type', () => ({ numbers: new Float32Array(40) })],
     ['more numbers than there are', ({ numbers }) => ({ length: numbers.length + 1 })],
-    ['too few numbers', ({ length }) => ({ length: length - 1 })],
-    ['numbers that are left', () => ({ count: 1 })],
-    ['more members than numbers', () => ({ count: 2 ** 40 })],
+    ['numbers that are left', ({ length }) => ({ length: length + 1 })],
+    ['no length', () => ({ length: undefined })],
+    ['no array of sources', () => ({ sources: undefined })],
     ['no source', () => ({ sources: [] })],
     ['a source that is no memory', () => ({ sources: [7] })],
-    ['strings for floats', () => ({ sources: [['a']] })],
-  ])('refuses members with %s', async (_what, change) => {
+    ['strings for floats', () => ({ sources: [['a'], ['a']] })],
+  ])('refuses %s', async (_what, change) => {
     const { session } = await loadNative('simple_model.onnx');
-    const packed = packMembers([[floats([1, 4], [1, 2, 3, 4])], [floats([1, 4], [1, 2, 3, 4])]], 1);
-    const members = { ...packed, ...change(packed) } as NativeMembers;
-    const run = () => session.runBatch(0, [0], members, [0], layoutOf([2, 4]), 0, 0, false);
-    await expectError('ERR_TENON_INVALID_ARGUMENT', run);
+    const batch = packed();
+    const changed = { ...batch, ...change(batch) } as PackedBatch;
+    await expectError('ERR_TENON_INVALID_ARGUMENT', () => runPacked(session, changed));
   });
 
-  it.each([
-    ['dtype', 0, 99],
-    ['dtype', 0, -1],
-    ['source', 1, 1],
-    ['offset', 2, 4],
-    ['offset', 2, 2 ** 53],
-    ['offset', 2, 0.5],
-    ['byte length', 3, 20],
-    ['byte length', 3, Infinity],
-    ['rank', 4, 9],
-    ['size', 5, -1],
-    ['size', 5, NaN],
-  ])('refuses the %s of a member at %d to be %d', async (_what, at, value) => {
+  it('refuses numbers that end too early, wherever', async () => {
     const { session } = await loadNative('simple_model.onnx');
-    const members = packMembers([[floats([1, 4], [1, 2, 3, 4])]], 1);
-    members.numbers[at] = value;
-    const run = () => session.runBatch(0, [0], members, [0], layoutOf([1, 4]), 0, 0, false);
-    await expectError('ERR_TENON_INVALID_ARGUMENT', run);
+    const batch = packed();
+    for (let length = 0; length < batch.length; length++) {
+      const run = () => runPacked(session, { ...batch, length });
+      await expectError('ERR_TENON_INVALID_ARGUMENT', run);
+    }
   });
 
-  it.each<[string, Record<string, unknown>]>([
-    ['no shapes', { shapes: [] }],
+  it('refuses any other number, or runs', async () => {
+    const { session } = await loadNative('simple_model.onnx');
+    for (let at = 0; at < packed().length; at++) {
+      for (const value of [-1, 0.5, NaN, Infinity, 1, 7, 2 ** 53, 2 ** 62]) {
+        const batch = packed();
+        batch.numbers[at] = value;
+        const error: unknown = await new Promise((resolve) => resolve(runPacked(session, batch)))
+          .then(() => undefined)
+          .catch((thrown: unknown) => thrown);
+        if (error !== undefined) expect((error as Error).name).toBe('TenonError');
+      }
+    }
+  });
+
+  it.each<[string, Partial<NativeBatchLayout>]>([
     ['a fraction of a row', { rows: 1.5 }],
     ['a negative size', { shapes: [[-1, 4]] }],
-    ['no array of shapes', { shapes: undefined }],
-    ['no number to pad with', { padValues: ['a'] }],
-    ['half a mask', { masks: [[1, 1]] }],
-    ['half a trim', { trims: [[0]] }],
     ['a trim of rows', { trims: [[0, 0, 0, 1]] }],
     ['a trim of what is no output', { trims: [[7, 1, 0, 1]] }],
+    ['a mask of a dtype that is none', { masks: [[0, 99, 0, 1]] }],
   ])('refuses a layout with %s', async (_what, wrong) => {
     const { session } = await loadNative('simple_model.onnx');
     const layout = { ...layoutOf([1, 4]), ...wrong };
