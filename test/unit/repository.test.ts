@@ -11,6 +11,7 @@ import { Repository, type RepositoryOptions } from '../../lib/server/repository/
 import {
   eventually,
   FakeLoader,
+  type FakeModel,
   makeModel,
   makeVersion,
   statesOf,
@@ -435,6 +436,22 @@ describe('many models', () => {
   });
 });
 
+describe('readiness', () => {
+  it('comes with a first load that fails, without anything else that happens', async () => {
+    const loader = new FakeLoader();
+    loader.errors.set(path.join(root, 'm/1/model.onnx'), new Error('broken'));
+    const made = make([makeModel(root, 'm', [1])], loader);
+    await made.start();
+    await until(made, () => made.readiness().ready);
+    expect(statesOf(made, 'm')).toEqual({ 1: 'LOADING' });
+    expect(made.readiness()).toEqual({
+      ready: true,
+      waiting: [],
+      failed: [{ name: 'm', message: 'broken' }],
+    });
+  });
+});
+
 describe('listeners', () => {
   it('are waited for before a version is AVAILABLE, and before it is given back', async () => {
     const loader = new FakeLoader();
@@ -461,6 +478,8 @@ describe('listeners', () => {
     const loader = new FakeLoader();
     const made = make([makeModel(root, 'm', [1])], loader, { maxLoadRetries: 1 });
     let calls = 0;
+    const dropped: boolean[] = [];
+    made.onUnload(({ model }) => void dropped.push((model as unknown as FakeModel).isClosed));
     made.onAvailable(() => {
       if (++calls === 1) throw new Error('no room');
       return new Promise(() => undefined);
@@ -473,6 +492,8 @@ describe('listeners', () => {
     clock.advance(60_000);
     await until(made, () => statesOf(made, 'm')['1'] === 'END');
     expect(made.status({ name: 'm' })[0]?.error.message).toMatch('received no answer');
+    // Those who heard of it before may let it go before it is closed.
+    expect(dropped).toEqual([false, false]);
   });
 
   it('that fail keep no memory', async () => {

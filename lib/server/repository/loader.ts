@@ -32,6 +32,8 @@ export interface LoadTask {
   onFiles(fingerprint: string): void;
   /** Awaited before the load counts as done. */
   onLoaded(served: ServedVersion): Promise<void>;
+  /** Where that fails: awaited before what was loaded is closed. */
+  onDropped(served: ServedVersion): Promise<void>;
 }
 
 /** @throws A StatusError, as ModelService reports it. What was loaded is closed then. */
@@ -69,8 +71,13 @@ async function tryLoad(task: LoadTask, options: ResolvedRepositoryOptions): Prom
         `expected the files in ${task.path} to stay as they are while they are loaded, received others`,
       );
     }
-    await task.onLoaded(served);
-    signal.throwIfAborted();
+    try {
+      await task.onLoaded(served);
+      signal.throwIfAborted();
+    } catch (error) {
+      await task.onDropped(served);
+      throw error;
+    }
     return served;
   } catch (error) {
     await close(model, options, config.name);

@@ -402,6 +402,7 @@ export class ManagedModel {
           signal: controller.signal,
           onFiles: (fingerprint) => (files = fingerprint),
           onLoaded: (loaded) => this.#host.onLoaded(loaded),
+          onDropped: (dropped) => this.#letGo(dropped),
         },
         options,
       );
@@ -435,6 +436,8 @@ export class ManagedModel {
       );
     }
     this.#apply(effects);
+    // What is reported may be LOADING still, but why it is not AVAILABLE is known now.
+    this.#host.onChange();
     if (this.#host.options.pollIntervalSeconds === 0 && !this.#isStopped) this.#arm();
   }
 
@@ -452,14 +455,27 @@ export class ManagedModel {
   async #giveBack(served: ServedVersion): Promise<void> {
     const { log } = this.#host.options;
     const { name, version } = served;
-    const wrong = (error: unknown): void =>
-      log.error({ model: name, version, err: error }, `Unloading version ${version} of ${name}`);
-    await Promise.all([served.idle(), this.#host.onUnload(served).catch(wrong)]);
-    await served.model.close().catch(wrong);
+    await Promise.all([served.idle(), this.#letGo(served)]);
+    await served.model
+      .close()
+      .catch((error: unknown) =>
+        log.error({ model: name, version, err: error }, `Closing version ${version} of ${name}`),
+      );
     log.info(
       { model: name, version },
       `Done unloading servable version {name: ${name} version: ${version}}`,
     );
+  }
+
+  /** Waits until those who were told of the version need it no more. Never rejects. */
+  async #letGo(served: ServedVersion): Promise<void> {
+    const { name, version } = served;
+    try {
+      await this.#host.onUnload(served);
+    } catch (error) {
+      const { log } = this.#host.options;
+      log.error({ model: name, version, err: error }, `Unloading version ${version} of ${name}`);
+    }
   }
 
   #report(record: VersionRecord, state: VersionStateName): void {

@@ -111,8 +111,8 @@ export class Repository implements ModelDirectory {
   }
 
   /**
-   * Called for each version that is UNLOADING, also where it never was AVAILABLE, and awaited
-   * before its memory is given back.
+   * Called for each version that `onAvailable` was called for, also where it never came to be
+   * AVAILABLE, and awaited before its memory is given back.
    */
   onUnload(listener: Listener<[ServedVersionInfo]>): void {
     this.#unloadListeners.push(listener);
