@@ -4,22 +4,29 @@
  * moved out of the JavaScript heap first. Writing words and elements here costs a few.
  */
 
+import { TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type {
   NativeExchange,
   NativeOutputs,
   NativeSession,
+  NativeTarget,
   NativeTensorIn,
+  NativeTensorOut,
   NativeValueIn,
   NativeValueOut,
 } from '../native/types.js';
 import type { RunnerOptions, RunRequest } from '../runner.js';
 import { dtypes, type TypedArray } from '../tensor/dtypes.js';
+import { shapeText } from '../tensor/shape.js';
+import type { Request } from './request.js';
 
 /** The words before those of outputs and inputs, in this order, see ExchangeBlock::Header. */
 const headerWords = 5;
 const inputWords = 4;
 const maxSize = 2 ** 31 - 1;
+/** Bytes of an output that goes into a given tensor by way of the block; larger ones go straight. */
+const mostCopied = 4096;
 
 type View = new (buffer: ArrayBuffer, byteOffset: number, length: number) => TypedArray;
 
@@ -52,14 +59,23 @@ class Exchange {
     request: RunRequest,
     { ticket, priority }: RunnerOptions,
   ): NativeOutputs | Promise<NativeOutputs> | undefined {
-    if (!this.#write(session.number, request)) return undefined;
+    if (request.targets !== undefined || !this.#write(session.number, request)) return undefined;
     return this.#native.run(ticket, priority) ?? this.#read();
   }
 
   /** As NativeSession.runSync, if the request went into the block. */
-  runSync(session: NativeSession, request: RunRequest): NativeOutputs | undefined {
+  runSync(session: NativeSession, request: Request): NativeOutputs | undefined {
+    const { targets, outputNames } = request;
+    if (targets !== undefined && !targets.every(isSmallPlace)) return undefined;
     if (!this.#write(session.number, request)) return undefined;
-    return this.#native.runSync() ?? this.#read();
+    const outputs = this.#native.runSync() ?? this.#read();
+    if (targets === undefined) return outputs;
+    return outputs.map((output, i) => {
+      const target = targets[i] as NativeTarget;
+      return typeof target === 'number'
+        ? output
+        : copyInto(target, output, outputNames[i] as string);
+    });
   }
 
   /**
@@ -67,11 +83,8 @@ class Exchange {
    * nobody's. Feeds without elements are not written either: the addon tells whether there is still
    * memory behind one.
    */
-  #write(
-    session: number,
-    { signature, inputs, feeds, outputs, targets, options }: RunRequest,
-  ): boolean {
-    if (targets !== undefined || options !== undefined) return false;
+  #write(session: number, { signature, inputs, feeds, outputs, options }: RunRequest): boolean {
+    if (options !== undefined) return false;
     const words = this.#words;
     const { requestWords, feedsAt, feedBytes, alignment } = this.#native;
     const request = ++this.#requests;
@@ -135,6 +148,34 @@ class Exchange {
   }
 }
 
+/** Of a target: whether what goes there may come by way of the block, and is copied from there. */
+function isSmallPlace(target: NativeTarget): boolean {
+  if (typeof target === 'number') return target === 0;
+  const data = target[2];
+  return ArrayBuffer.isView(data) && data.byteLength > 0 && data.byteLength <= mostCopied;
+}
+
+/** @returns The hole that says the output is in its tensor. @throws ERR_TENON_SHAPE. */
+function copyInto(
+  [, shape, data]: NativeTensorIn,
+  output: NativeOutputs[number],
+  name: string,
+): undefined {
+  const [, given, elements] = output as NativeTensorOut;
+  if (given.length !== shape.length || given.some((size, i) => size !== shape[i])) {
+    throw new TenonError(
+      'ERR_TENON_SHAPE',
+      `expected a tensor of shape ${shapeText(given)} for output "${name}" to go into, received shape ${shapeText(shape)}`,
+    );
+  }
+  const to = data as TypedArray;
+  const from =
+    elements instanceof ArrayBuffer
+      ? new (to.constructor as View)(elements, 0, to.length)
+      : elements;
+  (to as Float32Array).set(from as Float32Array);
+}
+
 function isTensor(value: NativeValueIn): value is NativeTensorIn {
   return Array.isArray(value);
 }
@@ -158,7 +199,7 @@ export function run(
 }
 
 /** The session's runSync likewise. */
-export function runSync(session: NativeSession, request: RunRequest): NativeOutputs {
+export function runSync(session: NativeSession, request: Request): NativeOutputs {
   exchange ??= new Exchange(nativeAddon().exchange());
   const { signature, inputs, feeds, outputs, targets, options: own } = request;
   return (

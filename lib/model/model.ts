@@ -142,7 +142,10 @@ export interface ModelStats {
    */
   readonly feedBytesCopied: number;
   readonly feedBytesPassed: number;
-  /** Bytes of outputs likewise; those written into a given tensor count as neither. */
+  /**
+   * Bytes of outputs likewise; those written into a given tensor count as neither, but for the small
+   * ones (4 KiB each) that `runSync` copies there.
+   */
   readonly outputBytesCopied: number;
   readonly outputBytesPassed: number;
   /**

@@ -370,3 +370,53 @@ describe('threads', () => {
     expect([code, stdout], stderr).toEqual([0, '0,0,22,20,44,40,66,60,88,80,110,100\n']);
   });
 });
+
+describe('runSync into a given tensor', () => {
+  it.each([
+    ['small', 3],
+    ['as large as is copied from the block', 1024],
+    ['an element more', 1025],
+  ])('writes in place, each time the same call comes again: %s', async (_size, length) => {
+    await using model = await load(modelPath('same.onnx'));
+    const buffer = new Float32Array(length + 2);
+    const twice = new Tensor('float32', buffer.subarray(1, length + 1));
+    for (let i = 0; i < 5; i++) {
+      const x = ascending(length, i);
+      const outputs = model.runSync({ x: new Tensor('float32', x) }, { outputs: { twice } });
+      expect(outputs['twice']).toBe(twice);
+      expect([...buffer]).toEqual([0, ...x.map((value) => value + value), 0]);
+    }
+  });
+
+  it('gives what goes elsewhere beside it', async () => {
+    await using model = await load(modelPath('same.onnx'));
+    const twice = Tensor.alloc('float32', [2]);
+    const x = ascending(2, 5);
+    const outputs = model.runSync({ x }, { outputs: { copy: 'host', twice } });
+    expect(dataOf(outputs)).toEqual({ copy: [5, 6], twice: [10, 12] });
+    const { copy } = model.runSync({ x }, { outputs: { copy: 'engine', twice } });
+    expect(copy?.location).toBe('engine');
+  });
+
+  it('may write over what it is fed', async () => {
+    await using model = await load(modelPath('same.onnx'));
+    const x = new Tensor('float32', ascending(3, 1));
+    for (let i = 0; i < 3; i++) model.runSync({ x }, { outputs: { twice: x } });
+    expect([...x.data]).toEqual([8, 16, 24]);
+  });
+
+  it.each([
+    ['an ONNX model', 'same.onnx', 'x', 'twice'],
+    ['a TensorFlow model', 'half_plus_two/00000123', 'x', 'y'],
+  ])('leaves it alone where its shape is another: %s', async (_title, file, input, output) => {
+    await using model = await load(modelPath(file));
+    const target = new Tensor('float32', [7, 7, 7]);
+    await expectError(
+      'ERR_TENON_SHAPE',
+      () => model.runSync({ [input]: [1, 2] }, { outputs: { [output]: target } }),
+      output,
+      '[3]',
+    );
+    expect([...target.data]).toEqual([7, 7, 7]);
+  });
+});
