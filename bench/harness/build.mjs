@@ -1,5 +1,5 @@
-// Builds the floors (bench/floor) in release mode, or takes those of another build; and the batcher
-// by itself, which the package does not export.
+// Builds the floors (bench/floor) in release mode, or takes those of another build; and by themselves
+// the parts that the package does not export.
 import path from 'node:path';
 
 import { dropForeignBuild, onPath, root, run } from '../../scripts/run-command.mjs';
@@ -34,16 +34,22 @@ export function buildFloors() {
   run('cmake', ['--build', releaseFolder, '--parallel', '2'], options);
 }
 
-const partsFolder = path.join(root, 'build', 'bench-batching');
+const partsFolder = (name) => path.join(root, 'build', `bench-${name}`);
+const partsModule = (name) => path.join(partsFolder(name), `${name}-parts.mjs`);
 
 /** The module of batching-parts.ts, once it is built. */
-export const batchingParts = path.join(partsFolder, 'batching-parts.mjs');
+export const batchingParts = partsModule('batching');
+/** The module of json-codec-parts.ts, once it is built. */
+export const jsonCodecParts = partsModule('json-codec');
 
-export async function buildBatchingParts() {
+export const buildBatchingParts = () => buildParts('batching');
+export const buildJsonCodecParts = () => buildParts('json-codec');
+
+async function buildParts(name) {
   const { build } = await import('tsup');
   await build({
-    entry: [path.join(import.meta.dirname, 'batching-parts.ts')],
-    outDir: partsFolder,
+    entry: [path.join(import.meta.dirname, `${name}-parts.ts`)],
+    outDir: partsFolder(name),
     format: 'esm',
     outExtension: () => ({ js: '.mjs' }),
     target: 'node20',

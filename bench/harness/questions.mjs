@@ -50,6 +50,7 @@ export const names = [
   'batch-memory',
   'latency-throughput',
   'output-copy',
+  'json-codec',
 ];
 
 const defaultBlockMs = 60;

@@ -26,6 +26,7 @@ const small = [
   'batcher-cost',
   'batch-memory',
   'output-copy',
+  'json-codec',
 ];
 
 interface Result {
