@@ -219,6 +219,11 @@ ExamplesBody DecodeExamples(std::string_view body) {
   ArrayElements elements(examples, document.end);
   std::string example;
   while (elements.Next()) {
+    if (result.examples.size() == kMaxStrings) {
+      return refuse(
+          {.code = RequestError::Code::kResourceExhausted,
+           .message = "The request has more than " + std::to_string(kMaxStrings) + " examples"});
+    }
     if (auto error = ReadExample(elements.value(), document.end, &example)) {
       return refuse(std::move(*error));
     }

@@ -21,7 +21,8 @@ struct ExamplesBody {
 
 // Decodes {"signature_name": …, "context": {…}, "examples": [{…}, …]}. The context is
 // repeated for every example, so that the result may be larger than the body: above
-// kMaxExampleBytes and eight times the body it is refused.
+// kMaxExampleBytes and eight times the body it is refused, and so are more than
+// kMaxStrings (json_predict.h) examples.
 //
 // Throws std::bad_alloc.
 ExamplesBody DecodeExamples(std::string_view body);

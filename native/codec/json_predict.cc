@@ -119,6 +119,7 @@ class TensorReader {
   RequestError error_;
   std::vector<Input> inputs_;
   size_t instances_ = 0;
+  size_t string_count_ = 0;  // of all inputs
 
   // Of the tensor that is read: the sizes of its lists, by their level, as far as the
   // first list of each has ended, and how many elements those that are open have had.
@@ -209,12 +210,14 @@ TensorReader::Run TensorReader::ReadRunOf(Cursor* cursor, Input* input, Lists* l
 }
 
 bool TensorReader::ReadOneString(Cursor* cursor, Input* input) {
+  if (string_count_ == kMaxStrings) return false;
   StringTable& strings = input->elements.strings();
   std::string_view contents;
   if (*cursor->at == '"') {
     if (ReadString(cursor, &contents) != Fault::kNone) return false;
     AppendUnescaped(contents, &strings.bytes);
     strings.offsets.push_back(strings.bytes.size());
+    ++string_count_;
     return true;
   }
   if (*cursor->at != '{') return false;
@@ -230,8 +233,9 @@ bool TensorReader::ReadOneString(Cursor* cursor, Input* input) {
   strings.bytes.resize(start + Base64DecodedMost(contents.size()));
   const auto length = DecodeBase64(contents, strings.bytes.data() + start);
   strings.bytes.resize(start + length.value_or(0));
-  if (!length) return Refuse({.message = "Unable to base64 decode"});
+  if (!length) return false;
   strings.offsets.push_back(strings.bytes.size());
+  ++string_count_;
   return true;
 }
 
@@ -568,6 +572,11 @@ bool TensorReader::RefuseElement(const Cursor& value, const Input& input) {
   const DType dtype = input.spec->dtype;
   const bool is_object = *value.at == '{';
   Cursor probe = value;
+  if (string_count_ == kMaxStrings) {
+    return Refuse(
+        {.code = RequestError::Code::kResourceExhausted,
+         .message = "The request has more than " + std::to_string(kMaxStrings) + " strings"});
+  }
   if (dtype == DType::kString && is_object) {
     if (ReadBase64Object(&probe)) return Refuse({.message = "Unable to base64 decode"});
     return Refuse(FormatError(value.at, value.end, "not formatted correctly for base64 data"));
@@ -624,7 +633,7 @@ bool TensorReader::RefuseInTensor(const Cursor& value, size_t open, RequestError
 
 // The error of the instance that is read, in the words for it.
 bool TensorReader::RefuseInstance(std::string_view key) {
-  if (!explains_) return false;
+  if (!explains_ || error_.code == RequestError::Code::kResourceExhausted) return false;
   const std::string of_key = key.empty() ? "" : " key: " + std::string(key);
   return Refuse({.message = "Failed to process element: " + std::to_string(instances_) + of_key +
                             " of 'instances' list. Error: " + std::string(CodeName(error_.code)) +

@@ -18,6 +18,10 @@ struct InputSpec {
   DType dtype = DType::kUndefined;
 };
 
+// Strings and examples that one body may have. Each becomes an object in JavaScript, of a
+// hundred bytes and more, however short it is; the bytes that say "" are three.
+inline constexpr size_t kMaxStrings = size_t{1} << 20;
+
 // Whether a body lists instances ("instances") or whole tensors ("inputs").
 enum class BodyForm : uint8_t { kRow, kColumnar };
 
@@ -46,7 +50,8 @@ struct PredictBody {
 //
 // One pass over the bytes writes the elements straight into the tensors. Only where
 // something is wrong the text is read again from the start, for an error as
-// TensorFlow Serving would give it: a fault in the text wins over all others.
+// TensorFlow Serving would give it: a fault in the text wins over all others. More than
+// kMaxStrings are refused.
 //
 // Throws std::bad_alloc where there is no memory: what it takes is at most
 // proportional to the body's length.

@@ -427,6 +427,22 @@ TEST("json: what is shown of a value in an error is bounded") {
   CHECK(ErrorOf(deep + "}").size() < 2000);
 }
 
+TEST("json: more strings than JavaScript should have objects for are refused") {
+  const Inputs inputs = {{"x", DType::kString}};
+  const std::string error = "RESOURCE_EXHAUSTED: The request has more than 1048576 strings";
+  std::string list = "[\"\"";
+  for (size_t i = 1; i < kMaxStrings; ++i) list += ",\"\"";
+  CHECK_EQ(ErrorOf("{\"inputs\":" + list + "]}", inputs), "decoded");
+  CHECK_EQ(ErrorOf("{\"instances\":" + list + "]}", inputs), "decoded");
+  CHECK_EQ(ErrorOf("{\"inputs\":" + list + ",\"\"]}", inputs), error);
+  CHECK_EQ(ErrorOf("{\"instances\":" + list + ",\"\"]}", inputs), error);
+  CHECK_EQ(ErrorOf("{\"instances\":" + list + ",{\"b64\":\"\"}]}", inputs), error);
+  std::string examples = "{\"examples\":[{}";
+  for (size_t i = 0; i < kMaxStrings; ++i) examples += ",{}";
+  CHECK_EQ(DecodeExamples(examples + "]}").error.message,
+           "The request has more than 1048576 examples");
+}
+
 // --- Faults of the text ---
 
 TEST("json: faults are told with their offset, as RapidJSON tells them") {
