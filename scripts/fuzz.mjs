@@ -1,5 +1,5 @@
-// Feeds a target with inputs that a coverage-guided fuzzer makes up, under the address
-// and undefined-behaviour sanitizers; a finding fails the run and stays in
+// Feeds a target with inputs that a coverage-guided fuzzer makes up, those of C++ under the
+// address and undefined-behaviour sanitizers; a finding fails the run and stays in
 // build/fuzz/<target>/findings. What was found to reach new code is kept in
 // build/fuzz/<target>/corpus, so that hours add up over runs.
 //
@@ -8,16 +8,33 @@
 //   npm run fuzz -- <target> --keep            replaces the seeds in test/fuzz/corpus by the smallest
 //                                              set that reaches all that was reached so far
 //
-// Targets of C++ need clang with libFuzzer (TENON_CLANG names another than clang++-14).
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+// Targets of C++ need clang with libFuzzer (TENON_CLANG names another than clang++-14). Those of
+// TypeScript are run by fuzz-javascript.mjs.
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { fuzzModule, instrument } from './fuzz-javascript.mjs';
 import { dropForeignBuild, fail, onPath, root, run } from './run-command.mjs';
 
-/** By name: the program of test/fuzz that is built, and the longest input that makes sense. */
+/**
+ * By name: what of test/fuzz is built, a program or a module, and the longest input that makes
+ * sense.
+ */
 const targets = {
   json: { program: 'fuzz_json', maxBytes: 4096 },
+  protobuf: { module: 'protobuf.ts', maxBytes: 4096 },
+  text: { module: 'text.ts', maxBytes: 4096 },
+  grpc: { module: 'grpc.ts', maxBytes: 4096 },
 };
 
 const { values: options, positionals } = parseArgs({
@@ -48,18 +65,18 @@ const environment = {
   UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
   ...process.env,
 };
-const program = build();
+const program = target.module === undefined ? build() : undefined;
 
-if (options.replay !== undefined) {
+if (program === undefined) {
+  await fuzzTypeScript();
+} else if (options.replay !== undefined) {
   fuzz([path.resolve(options.replay)]);
 } else if (options.keep) {
   const merged = path.join(folder, 'merged');
   rmSync(merged, { recursive: true, force: true });
   mkdirSync(merged);
   fuzz(['-merge=1', merged, seeds, corpus]);
-  rmSync(seeds, { recursive: true });
-  cpSync(merged, seeds, { recursive: true });
-  console.log(`${readdirSync(seeds).length} seeds in ${path.relative(root, seeds)}`);
+  takeAsSeeds(merged);
 } else {
   fuzz([
     `-max_total_time=${Math.ceil(minutes * 60)}`,
@@ -102,6 +119,76 @@ function build() {
   return path.join(out, 'test/fuzz', target.program);
 }
 
+/** One CommonJS file with counters in it; the addon's memory is JavaScript's own. */
+async function bundle() {
+  const { build: esbuild } = await import('esbuild');
+  const addon =
+    'export const nativeAddon = () => ({ alloc: (n) => new ArrayBuffer(n), release() {} });';
+  const { outputFiles } = await esbuild({
+    entryPoints: [path.join(root, 'test/fuzz', target.module)],
+    write: false,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    plugins: [
+      {
+        name: 'no-addon',
+        setup: ({ onLoad }) =>
+          onLoad({ filter: /lib[\\/]native[\\/]load\.ts$/ }, () => ({
+            contents: addon,
+            loader: 'js',
+          })),
+      },
+    ],
+  });
+  const outfile = path.join(folder, 'target.cjs');
+  writeFileSync(outfile, await instrument(outputFiles[0].text));
+  return outfile;
+}
+
 function fuzz(args) {
   run(program, args, { env: environment });
+}
+
+/** The words of a dictionary in libFuzzer's format. */
+function dictionaryWords() {
+  if (!existsSync(dictionary)) return [];
+  return [...readFileSync(dictionary, 'utf8').matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, word]) =>
+    word
+      .replaceAll(/\\x([0-9a-fA-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)))
+      .replaceAll(/\\(["\\])/g, '$1'),
+  );
+}
+
+async function fuzzTypeScript() {
+  const bundled = await bundle();
+  if (options.replay !== undefined) {
+    const { fuzz: runOne } = createRequire(import.meta.url)(bundled);
+    runOne(readFileSync(path.resolve(options.replay)));
+    return;
+  }
+  const merged = path.join(folder, 'merged');
+  if (options.keep) {
+    rmSync(merged, { recursive: true, force: true });
+    mkdirSync(merged);
+  }
+  const finding = await fuzzModule({
+    program: bundled,
+    seeds,
+    corpus,
+    findings,
+    dictionary: dictionaryWords(),
+    maxBytes: target.maxBytes,
+    minutes,
+    keep: options.keep ? merged : undefined,
+  });
+  if (finding !== undefined) fail(`a finding: ${path.relative(root, finding)}`);
+  if (options.keep) takeAsSeeds(merged);
+}
+
+function takeAsSeeds(merged) {
+  rmSync(seeds, { recursive: true });
+  cpSync(merged, seeds, { recursive: true });
+  console.log(`${readdirSync(seeds).length} seeds in ${path.relative(root, seeds)}`);
 }

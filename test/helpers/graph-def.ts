@@ -81,3 +81,22 @@ export function foldableGraph(): Uint8Array {
     ...node('y', 'AddV2', ['x', 'two'], attribute('T', type)),
   ]);
 }
+
+/** A GraphDef with a Const `c0`, `c1`, … for each TensorProto. */
+export function constantsGraph(
+  constants: readonly { readonly dataType: number; readonly proto: Uint8Array }[],
+): Uint8Array {
+  return Uint8Array.from(
+    constants.flatMap(({ dataType, proto }, index) =>
+      node(
+        `c${index}`,
+        'Const',
+        [],
+        [
+          ...attribute('dtype', numberField(6, dataType)),
+          ...attribute('value', bytesField(8, [...proto])),
+        ],
+      ),
+    ),
+  );
+}
