@@ -17,7 +17,12 @@ const onnxruntime = {
 };
 
 /** What `exports` of package.json names, in both formats and with declarations. */
-const entry = { index: 'lib/index.ts', tune: 'lib/tuner/index.ts', ...onnxruntime };
+const entry = {
+  index: 'lib/index.ts',
+  server: 'lib/server/index.ts',
+  tune: 'lib/tuner/index.ts',
+  ...onnxruntime,
+};
 
 const cjs: Options = {
   ...shared,
@@ -54,12 +59,14 @@ export default defineConfig((cli): Options[] => [
       'engine-probe': 'lib/engines/probe-main.ts',
       // Measures one configuration in a process of its own.
       'tuner-child': 'lib/tuner/child-main.ts',
+      // A thread of the server that parses requests and writes answers.
+      'server-frontend': 'lib/server/frontend/thread-main.ts',
     },
     dts: cli.watch ? false : { entry },
   },
   {
     ...cjs,
-    entry: { index: entry.index, tune: entry.tune },
+    entry: { index: entry.index, server: entry.server, tune: entry.tune },
     dts: cli.watch ? false : { entry },
   },
   { ...cjs, splitting: false, entry: onnxruntime, esbuildPlugins: [drop] },

@@ -14,7 +14,7 @@ const exitCodes = { failure: 1, usage: 2, interrupted: 130 } as const;
 
 function makeProgram(context: CommandContext): Command {
   const program = new Command('tenon')
-    .description('Runs and describes ONNX and TensorFlow models.')
+    .description('Runs, serves and describes ONNX and TensorFlow models.')
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help for a command')
@@ -31,6 +31,7 @@ Examples:
   tenon run digits.onnx --input images=@digit.npy
   tenon types digits.onnx --out lib/digits.ts
   tenon tune digits.onnx --target-p99-ms 5
+  tenon serve --model_name=digits --model_base_path=models/digits
   tenon engines install tensorflow
 
 Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted.`,
@@ -173,6 +174,18 @@ Examples:
     .action(async (model: string, options: object) => {
       const { tuneCommand } = await import('./commands/tune.js');
       await tuneCommand(model, options, context.interruptSignal(), packageVersion());
+    });
+
+  program
+    .command('serve')
+    .description('serve models as TensorFlow Serving does; tenon serve --help lists the flags')
+    .argument('[flags...]', "tensorflow_model_server's flags and ours")
+    // The flags are not commander's: unknown ones are passed over, names have underscores.
+    .helpOption(false)
+    .allowUnknownOption()
+    .action(async (flags: string[]) => {
+      const { serveCommand } = await import('./commands/serve.js');
+      await serveCommand(flags, packageVersion());
     });
 
   const engines = program

@@ -3,25 +3,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import { errorBody } from '../http-status.js';
-import type { Logger } from '../logging.js';
-import type { RequestSpan, Tracing } from '../tracing.js';
-import type { TokenCheck } from '../token.js';
-
-export interface RestHooks {
-  readonly checkToken: TokenCheck | undefined;
-  readonly tracing: Tracing | undefined;
-  readonly log: Logger;
-  /** Share of the requests that are logged, 0 to 1; above 0 failures of ours always are. */
-  readonly logSampling: number;
-  /** Whether answers should tell their clients to connect anew. */
-  readonly isDraining: () => boolean;
-}
+import type { RequestSpan } from '../tracing.js';
+import type { FrontendHooks } from './hooks.js';
 
 const healthPaths = /^\/healthz\/(live|ready)(\?|$)/;
 
 export function addRestHooks(
   app: FastifyInstance,
-  { checkToken, tracing, log, logSampling, isDraining }: RestHooks,
+  { checkToken, tracing, log, logSampling, isDraining }: FrontendHooks,
 ): void {
   if (checkToken !== undefined) {
     app.addHook('onRequest', (request, reply, next) => {

@@ -1,0 +1,286 @@
+/** The server as a function: repository, front ends and listeners put together. */
+
+import { TenonError } from '../errors.js';
+import {
+  load as loadModel,
+  type BatchingOptions,
+  type LoadOptions,
+  type Model,
+  type ModelSource,
+} from '../index.js';
+import type { ModelServerConfig } from './config/model-config.js';
+import { Frontend } from './frontend/frontend.js';
+import type { Transport } from './frontend/messages.js';
+import { FrontendThreads } from './frontend/threads.js';
+import { Listener } from './listener.js';
+import { type Logger, openLog, type OpenLog, silentLogger } from './logging.js';
+import { exposition, mergeSnapshots } from './metric-registry.js';
+import { type MeasuredModel, Metrics } from './metrics.js';
+import type { ModelListing, Readiness } from './models.js';
+import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from './options.js';
+import type { WarmUp } from './repository/options.js';
+import { Repository } from './repository/repository.js';
+import { createWarmUp } from './tfserving/warm-up.js';
+
+/**
+ * A server for clients of TensorFlow Serving: REST and gRPC over models that are loaded, replaced
+ * and unloaded while it serves.
+ */
+export interface Server {
+  /** The port REST listens on, once `listen()` has resolved; undefined without REST. */
+  readonly restPort: number | undefined;
+  /** The port gRPC listens on likewise. */
+  readonly grpcPort: number | undefined;
+  /** The front-end threads that serve now. */
+  readonly frontendThreads: number;
+  /** Models, their versions and labels. */
+  list(): readonly ModelListing[];
+  readiness(): Readiness;
+  /**
+   * Opens the ports and begins to load. Resolves when clients can connect; models may still be
+   * loading, which `readiness()` tells, and a request for one is NOT_FOUND until it is there.
+   *
+   * @throws ERR_TENON_LISTEN where an address is taken, unknown or not allowed; nothing is open then.
+   */
+  listen(): Promise<void>;
+  /**
+   * Serves this configuration from now on; resolves when the models it adds are available.
+   *
+   * @throws StatusError: INVALID_ARGUMENT for one that cannot be, which changes nothing; UNKNOWN for
+   *   new models that could not be loaded; FAILED_PRECONDITION for labels of versions that are not
+   *   there.
+   */
+  reload(config: ModelServerConfig): Promise<void>;
+  /** The metrics of all threads, in Prometheus' text format. */
+  metrics(): Promise<string>;
+  /**
+   * Not ready from here on: takes no more connections, answers what is under way, unloads. What has
+   * not ended after `timeoutMs` (default: `shutdownTimeoutMs`) is aborted. Closing again waits for
+   * the same end.
+   */
+  close(timeoutMs?: number): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Makes a server that does not listen yet.
+ *
+ * @throws ERR_TENON_INVALID_ARGUMENT naming the option; StatusError INVALID_ARGUMENT for models that
+ *   cannot be served.
+ */
+export function createServer(options: ServerOptions): Server {
+  return new TenonServer(resolveServerOptions(options));
+}
+
+/** Of `close()`, milliseconds to unload models once their requests have ended. */
+const unloadMs = 5_000;
+
+class TenonServer implements Server {
+  readonly #options: ResolvedServerOptions;
+  readonly #log: Logger;
+  readonly #openLog: OpenLog | undefined;
+  readonly #repository: Repository;
+  readonly #metrics: Metrics;
+  readonly #available = new Map<Model, MeasuredModel>();
+  /** Where versions lie that are being loaded, and since when models run warm-up records. */
+  readonly #paths = new Map<string, string>();
+  readonly #warming = new WeakMap<Model, number>();
+  readonly #batching = new WeakMap<Model, BatchingOptions | boolean | 'auto'>();
+  #frontend: Frontend | undefined;
+  #threads: FrontendThreads | undefined;
+  #listeners = new Map<Transport, Listener>();
+  #listening: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ResolvedServerOptions) {
+    this.#options = options;
+    const { log } = options;
+    if (log === undefined) this.#log = silentLogger();
+    else if (isLogger(log)) this.#log = log;
+    else ({ logger: this.#log } = this.#openLog = openLog(log));
+    this.#metrics = new Metrics({ models: () => this.#available.values() });
+    this.#repository = this.#createRepository();
+  }
+
+  get restPort(): number | undefined {
+    return this.#listeners.get('rest')?.port;
+  }
+
+  get grpcPort(): number | undefined {
+    return this.#listeners.get('grpc')?.port;
+  }
+
+  get frontendThreads(): number {
+    return this.#threads?.size ?? 0;
+  }
+
+  list(): readonly ModelListing[] {
+    return this.#repository.list();
+  }
+
+  readiness(): Readiness {
+    return this.#repository.readiness();
+  }
+
+  listen(): Promise<void> {
+    this.#listening ??= this.#listen();
+    return this.#listening;
+  }
+
+  reload(config: ModelServerConfig): Promise<void> {
+    return this.#repository.reload(config);
+  }
+
+  async metrics(): Promise<string> {
+    const threads = (await this.#threads?.measure()) ?? [];
+    return exposition(mergeSnapshots([this.#metrics.snapshot(), ...threads]));
+  }
+
+  close(timeoutMs: number = this.#options.shutdownTimeoutMs): Promise<void> {
+    this.#closing ??= this.#close(timeoutMs);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #createRepository(): Repository {
+    const { config, load, frontendThreads, ...rest } = this.#options;
+    const repository = new Repository({
+      config,
+      loadOptions: (name, version) => {
+        this.#paths.set(`${version.version} ${name}`, version.path);
+        return load(name, version);
+      },
+      load: (async (source: ModelSource, given?: LoadOptions) => {
+        const { batching = false, ...others } = given ?? {};
+        // Each thread batches for itself: requests that meet in one never cross threads.
+        const model = await loadModel(source, frontendThreads > 0 ? others : given);
+        this.#batching.set(model, batching);
+        return model;
+        // Of models whose types nobody knows.
+      }) as typeof loadModel,
+      pollIntervalSeconds: rest.pollIntervalSeconds,
+      maxLoadRetries: rest.maxLoadRetries,
+      loadRetryIntervalMs: rest.loadRetryIntervalMs,
+      loadThreads: rest.loadThreads,
+      allowLabelsForUnavailable: rest.allowLabelsForUnavailable,
+      warmUp: rest.warmup ? this.#measuredWarmUp() : undefined,
+      log: this.#log,
+    });
+    repository.onAvailable(async (served) => {
+      this.#onWarm(served);
+      this.#available.set(served.model, served);
+      await this.#threads?.add(served, this.#batching.get(served.model) ?? false);
+    });
+    repository.onUnload(async ({ name, version, model }) => {
+      this.#available.delete(model);
+      await this.#threads?.remove(model);
+      this.#metrics.forget(name, version);
+    });
+    repository.onChange(() => {
+      this.#frontend?.onModelsChanged();
+      this.#threads?.update();
+    });
+    return repository;
+  }
+
+  #measuredWarmUp(): WarmUp {
+    const warmUp = createWarmUp();
+    return {
+      records: (file) => warmUp.records(file),
+      run: (served, record) => {
+        if (!this.#warming.has(served.model)) this.#warming.set(served.model, performance.now());
+        return warmUp.run(served, record);
+      },
+    };
+  }
+
+  #onWarm({ name, version, model }: MeasuredModel): void {
+    const key = `${version} ${name}`;
+    const path = this.#paths.get(key) ?? '';
+    this.#paths.delete(key);
+    const started = this.#warming.get(model);
+    if (started === undefined) return;
+    this.#metrics.warmup(path, 'OK', (performance.now() - started) * 1000);
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#closing !== undefined) throw serverClosed();
+    const { frontend: settings, frontendThreads } = this.#options;
+    const shared = {
+      scrape: () => this.metrics(),
+      reload: (config: ModelServerConfig) => this.reload(config),
+      log: this.#log,
+      settings,
+    };
+    try {
+      if (frontendThreads > 0) {
+        this.#threads = await FrontendThreads.start(frontendThreads, {
+          ...shared,
+          models: this.#repository,
+        });
+      } else {
+        this.#frontend = await Frontend.create({
+          ...shared,
+          models: this.#repository,
+          metrics: this.#metrics,
+        });
+      }
+      for (const transport of ['rest', 'grpc'] as const) {
+        const where = settings[transport];
+        if (where === undefined) continue;
+        const listener = await Listener.open(transport, where, {
+          isPaused: frontendThreads > 0,
+          accept: (socket) => (this.#threads ?? this.#frontend)?.accept(transport, socket),
+        });
+        this.#listeners.set(transport, listener);
+        const { port } = listener;
+        const { host, socketPath, tls } = where;
+        this.#log.info(
+          {
+            api: transport,
+            ...(port !== undefined && { host, port }),
+            socketPath,
+            tls: tls !== undefined,
+          },
+          `Listening for ${transport === 'rest' ? 'REST' : 'gRPC'}`,
+        );
+      }
+    } catch (error) {
+      await this.close(0);
+      throw error;
+    }
+    this.#repository.start().catch((error: unknown) => {
+      this.#log.error({ err: error }, 'The models could not be looked for');
+    });
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const started = performance.now();
+    this.#repository.beginStop();
+    this.#log.info({ timeoutMs }, 'Closing: taking no more connections');
+    for (const listener of this.#listeners.values()) await listener.close();
+    const cutOff = await ((this.#threads ?? this.#frontend)?.drain(timeoutMs) ?? 0);
+    if (cutOff > 0) {
+      this.#log.warn({ connections: cutOff }, 'Cut off connections that had not ended in time');
+    }
+    await this.#repository.close(cutOff > 0 ? 0 : unloadMs);
+    await this.#threads?.terminate();
+    this.#metrics.close();
+    this.#log.info({ ms: Math.round(performance.now() - started) }, 'Closed');
+    await this.#openLog?.flush();
+  }
+}
+
+function serverClosed(): TenonError {
+  return new TenonError(
+    'ERR_TENON_INVALID_ARGUMENT',
+    'expected a server that was not closed, received a call of listen() after close()',
+  );
+}
+
+function isLogger(log: object): log is Logger {
+  return 'info' in log;
+}

@@ -1,0 +1,119 @@
+/** A front-end thread. */
+
+import { Socket } from 'node:net';
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { pino } from 'pino';
+
+import type { ModelServerConfig } from '../config/model-config.js';
+import { Metrics } from '../metrics.js';
+import { errorOf, messageOf } from './error-message.js';
+import { Frontend } from './frontend.js';
+import type { FrontendThreadData, FromFrontend, ToFrontend } from './messages.js';
+import { MirrorDirectory } from './mirror.js';
+
+const port = parentPort as NonNullable<typeof parentPort>;
+const { settings, thread, logLevel } = workerData as FrontendThreadData;
+
+const post = (message: FromFrontend): void => port.postMessage(message);
+
+const asked = new Map<number, { resolve(text: string): void; reject(error: Error): void }>();
+let lastRequest = 0;
+
+/** What only the main thread can answer. */
+function ask(
+  message: { kind: 'scrape' } | { kind: 'reload'; config: ModelServerConfig },
+): Promise<string> {
+  const request = ++lastRequest;
+  return new Promise((resolve, reject) => {
+    asked.set(request, { resolve, reject });
+    post({ ...message, request });
+  });
+}
+
+const metrics = new Metrics({ thread });
+const models = new MirrorDirectory(() => frontend?.onModelsChanged());
+let frontend: Frontend | undefined;
+const log = pino(
+  {
+    level: logLevel,
+    base: undefined,
+    timestamp: false,
+    formatters: { level: (level) => ({ level }) },
+  },
+  { write: (line: string) => post({ kind: 'log', line }) },
+);
+
+/** Versions that were there before this thread. */
+const first: Promise<void>[] = [];
+
+async function report(id: number, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+    post({ kind: 'done', id, error: undefined });
+  } catch (error) {
+    post({ kind: 'done', id, error: messageOf(error) });
+  }
+}
+
+async function start(): Promise<void> {
+  frontend = await Frontend.create({
+    settings,
+    models,
+    metrics,
+    log,
+    scrape: () => ask({ kind: 'scrape' }),
+    reload: async (config) => {
+      await ask({ kind: 'reload', config });
+    },
+  });
+  await Promise.all(first);
+  post({ kind: 'ready' });
+}
+
+function receive(message: ToFrontend): void {
+  switch (message.kind) {
+    case 'state':
+      models.update(message.state);
+      break;
+    case 'available': {
+      const { version } = message;
+      const added = report(version.id, models.add(version));
+      if (frontend === undefined) first.push(added);
+      break;
+    }
+    case 'unload':
+      void report(message.id, models.remove(message.id));
+      break;
+    case 'connection': {
+      const { transport, descriptor } = message;
+      const socket = new Socket({ fd: descriptor, readable: true, writable: true });
+      socket.once('close', () => post({ kind: 'closed', transport }));
+      // Until a front end has taken it there is nobody else to hear of it.
+      socket.on('error', () => undefined);
+      if (frontend === undefined) socket.destroy();
+      else frontend.accept(transport, socket);
+      break;
+    }
+    case 'measure':
+      post({ kind: 'measured', request: message.request, metrics: metrics.snapshot() });
+      break;
+    case 'drain':
+      void frontend?.drain(message.timeoutMs).then((cutOff) => post({ kind: 'drained', cutOff }));
+      break;
+    case 'start':
+      // What fails here ends the thread, which the main one hears of.
+      void start();
+      break;
+    case 'answer': {
+      const { request, text, error } = message;
+      const waiting = asked.get(request);
+      asked.delete(request);
+      if (error === undefined) waiting?.resolve(text);
+      else waiting?.reject(errorOf(error));
+      break;
+    }
+  }
+}
+
+port.on('message', receive);

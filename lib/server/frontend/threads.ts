@@ -1,0 +1,374 @@
+/** Front ends in threads of their own: what the main thread does about them. */
+
+import { closeSync, existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+
+import { TenonError } from '../../errors.js';
+import type { BatchingOptions, Model } from '../../index.js';
+import { nativeAddon } from '../../native/load.js';
+import type { ModelServerConfig } from '../config/model-config.js';
+import type { Logger } from '../logging.js';
+import { mergeSnapshots, type MetricSnapshot } from '../metric-registry.js';
+import type { ModelDirectory } from '../models.js';
+import type { FrontendSettings } from '../options.js';
+import type { ServedVersionInfo } from '../repository/served-version.js';
+import { asError, errorOf, messageOf } from './error-message.js';
+import type {
+  AvailableVersion,
+  FromFrontend,
+  FrontendThreadData,
+  ToFrontend,
+  Transport,
+} from './messages.js';
+
+export interface FrontendThreadsParts {
+  readonly settings: FrontendSettings;
+  readonly models: ModelDirectory;
+  readonly log: Logger;
+  readonly scrape: () => Promise<string>;
+  readonly reload: (config: ModelServerConfig) => Promise<void>;
+}
+
+/** A thread that does not answer a scrape in time is measured by what it said last. */
+const measureMs = 1_000;
+/** Milliseconds before a thread that ended by itself is replaced; doubled up to the other. */
+const restartMs = 100;
+const maxRestartMs = 10_000;
+/** A thread that served so long has not failed at its start. */
+const stableMs = 60_000;
+/** Connections that may wait for a thread, while none is ready. */
+const maxWaiting = 1024;
+/** What a thread gets to close by itself beyond the time for its requests. */
+const drainGraceMs = 2_000;
+
+export class FrontendThreads {
+  readonly #parts: FrontendThreadsParts;
+  readonly #threads: FrontendThread[] = [];
+  readonly #versions = new Map<Model, AvailableVersion>();
+  /** Counts of threads that are gone: counters never go back. */
+  #retired: readonly MetricSnapshot[] = [];
+  #waiting: { transport: Transport; socket: Socket }[] = [];
+  #lastId = 0;
+  #isClosing = false;
+  readonly #restarts = new Set<NodeJS.Timeout>();
+
+  private constructor(parts: FrontendThreadsParts) {
+    this.#parts = parts;
+  }
+
+  /** Resolves when all threads take connections. @throws What one fails to start with. */
+  static async start(count: number, parts: FrontendThreadsParts): Promise<FrontendThreads> {
+    if (process.platform === 'win32') {
+      throw new TenonError(
+        'ERR_TENON_UNSUPPORTED',
+        `expected 0 for "frontendThreads" on Windows, received ${count}`,
+      );
+    }
+    const threads = new FrontendThreads(parts);
+    try {
+      await Promise.all(Array.from({ length: count }, (_, i) => threads.#start(i, restartMs)));
+    } catch (error) {
+      await threads.terminate();
+      throw error;
+    }
+    return threads;
+  }
+
+  /** Those that take connections. */
+  get size(): number {
+    return this.#threads.filter((thread) => thread.isReady).length;
+  }
+
+  /** Hands a connection, of which nothing has been read, to the thread with the fewest. */
+  accept(transport: Transport, socket: Socket): void {
+    const ready = this.#threads.filter((thread) => thread.isReady);
+    const [first, ...others] = ready;
+    if (first === undefined) {
+      if (this.#isClosing || this.#waiting.length >= maxWaiting) socket.destroy();
+      else this.#waiting.push({ transport, socket });
+      return;
+    }
+    let least = first;
+    for (const thread of others) if (thread.connections < least.connections) least = thread;
+    least.connect(transport, socket);
+  }
+
+  /** Resolves when every thread has attached to the version. */
+  async add(
+    { name, version, model, signatureDefs, maxRows }: ServedVersionInfo,
+    batching: boolean | 'auto' | BatchingOptions,
+  ): Promise<void> {
+    const available: AvailableVersion = {
+      id: ++this.#lastId,
+      name,
+      version,
+      share: model.share(),
+      batching,
+      signatureDefs,
+      maxRows,
+    };
+    this.#versions.set(model, available);
+    await Promise.all(this.#threads.map((thread) => thread.add(available)));
+  }
+
+  /** Resolves when no thread holds the version any more. */
+  async remove(model: Model): Promise<void> {
+    const version = this.#versions.get(model);
+    if (version === undefined) return;
+    this.#versions.delete(model);
+    await Promise.all(this.#threads.map((thread) => thread.remove(version.id)));
+  }
+
+  /**
+   * Tells all threads the state of the models; at once, because what is said of versions before and
+   * after it has to be understood in that order.
+   */
+  update(): void {
+    for (const thread of this.#threads) thread.update(this.#parts.models);
+  }
+
+  async measure(): Promise<readonly (readonly MetricSnapshot[])[]> {
+    return [
+      this.#retired,
+      ...(await Promise.all(this.#threads.map((thread) => thread.measure(measureMs)))),
+    ];
+  }
+
+  /** @returns How many connections were cut off after `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<number> {
+    this.#isClosing = true;
+    for (const timer of this.#restarts) clearTimeout(timer);
+    for (const { socket } of this.#waiting.splice(0)) socket.destroy();
+    const cutOff = await Promise.all(this.#threads.map((thread) => thread.drain(timeoutMs)));
+    return cutOff.reduce((sum, count) => sum + count, 0);
+  }
+
+  async terminate(): Promise<void> {
+    this.#isClosing = true;
+    for (const timer of this.#restarts) clearTimeout(timer);
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  async #start(index: number, delayMs: number): Promise<void> {
+    const startedAt = performance.now();
+    const thread = new FrontendThread(index, this.#parts, (ended) => {
+      this.#threads.splice(this.#threads.indexOf(thread), 1);
+      this.#retired = mergeSnapshots([this.#retired, countersOf(thread.lastMetrics)]);
+      if (this.#isClosing) return;
+      const served = performance.now() - startedAt;
+      const next = served >= stableMs ? restartMs : delayMs;
+      this.#parts.log.error(
+        { thread: thread.name, err: ended, connections: thread.connections, restartMs: next },
+        'A front-end thread has ended and is replaced; its connections are lost',
+      );
+      const timer = setTimeout(() => {
+        this.#restarts.delete(timer);
+        // One that fails at once comes here again, by its end.
+        this.#start(index, Math.min(2 * next, maxRestartMs)).catch(() => undefined);
+      }, next);
+      this.#restarts.add(timer);
+    });
+    this.#threads.push(thread);
+    for (const version of this.#versions.values()) void thread.add(version).catch(() => undefined);
+    thread.update(this.#parts.models);
+    await thread.start();
+    if (this.#isClosing) return;
+    for (const { transport, socket } of this.#waiting.splice(0)) this.accept(transport, socket);
+  }
+}
+
+interface Deferred<T> {
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class FrontendThread {
+  readonly name: string;
+  isReady = false;
+  connections = 0;
+  /** What the thread last measured. */
+  lastMetrics: readonly MetricSnapshot[] = [];
+  readonly #worker: Worker;
+  readonly #parts: FrontendThreadsParts;
+  readonly #ready: Promise<void>;
+  #onReady!: Deferred<void>;
+  /** By number of the version, calls that wait for its 'done'. */
+  readonly #pending = new Map<number, Deferred<void>>();
+  readonly #measures = new Map<number, (metrics: readonly MetricSnapshot[]) => void>();
+  #onDrained: ((cutOff: number) => void) | undefined;
+  #lastRequest = 0;
+  #hasEnded = false;
+
+  constructor(index: number, parts: FrontendThreadsParts, onEnd: (error: Error) => void) {
+    this.name = `frontend-${index + 1}`;
+    this.#parts = parts;
+    this.#ready = new Promise((resolve, reject) => (this.#onReady = { resolve, reject }));
+    const data: FrontendThreadData = {
+      settings: parts.settings,
+      thread: this.name,
+      logLevel: parts.log.level,
+    };
+    this.#worker = new Worker(program(), { workerData: data, name: `tenon ${this.name}` });
+    let failure: Error | undefined;
+    this.#worker.on('error', (error) => (failure = asError(error)));
+    this.#worker.on('exit', (code) => {
+      failure ??= new Error(`it exited with code ${code}`);
+      this.#hasEnded = true;
+      this.isReady = false;
+      this.#onReady.reject(failure);
+      // A thread that is gone holds nothing.
+      for (const { resolve } of this.#pending.values()) resolve();
+      for (const resolve of this.#measures.values()) resolve(this.lastMetrics);
+      this.#onDrained?.(this.connections);
+      onEnd(failure);
+    });
+    this.#worker.on('message', (message: FromFrontend) => this.#receive(message));
+  }
+
+  start(): Promise<void> {
+    this.#post({ kind: 'start' });
+    return this.#ready;
+  }
+
+  connect(transport: Transport, socket: Socket): void {
+    const handle = (socket as unknown as { _handle: { fd: number } | null })._handle;
+    // The thread gets a descriptor of its own, so that each side closes what it has.
+    const descriptor = handle === null ? -1 : nativeAddon().duplicateDescriptor(handle.fd);
+    socket.destroy();
+    if (descriptor < 0) return;
+    if (this.#hasEnded) {
+      closeSync(descriptor);
+      return;
+    }
+    this.connections++;
+    this.#post({ kind: 'connection', transport, descriptor });
+  }
+
+  add(version: AvailableVersion): Promise<void> {
+    return this.#ask(version.id, { kind: 'available', version });
+  }
+
+  remove(id: number): Promise<void> {
+    return this.#ask(id, { kind: 'unload', id });
+  }
+
+  update(models: ModelDirectory): void {
+    this.#post({
+      kind: 'state',
+      state: { models: models.list(), readiness: models.readiness() },
+    });
+  }
+
+  measure(timeoutMs: number): Promise<readonly MetricSnapshot[]> {
+    if (this.#hasEnded) return Promise.resolve([]);
+    const request = ++this.#lastRequest;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle(this.lastMetrics), timeoutMs);
+      const settle = (metrics: readonly MetricSnapshot[]): void => {
+        clearTimeout(timer);
+        this.#measures.delete(request);
+        resolve(metrics);
+      };
+      this.#measures.set(request, settle);
+      this.#post({ kind: 'measure', request });
+    });
+  }
+
+  drain(timeoutMs: number): Promise<number> {
+    if (this.#hasEnded) return Promise.resolve(0);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle(this.connections), timeoutMs + drainGraceMs);
+      const settle = (cutOff: number): void => {
+        clearTimeout(timer);
+        resolve(cutOff);
+      };
+      this.#onDrained = settle;
+      this.#post({ kind: 'drain', timeoutMs });
+    });
+  }
+
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #ask(id: number, message: ToFrontend): Promise<void> {
+    if (this.#hasEnded) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#post(message);
+    });
+  }
+
+  #post(message: ToFrontend): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromFrontend): void {
+    switch (message.kind) {
+      case 'ready':
+        this.isReady = true;
+        this.#onReady.resolve();
+        break;
+      case 'done': {
+        const pending = this.#pending.get(message.id);
+        this.#pending.delete(message.id);
+        if (message.error === undefined) pending?.resolve();
+        else pending?.reject(errorOf(message.error));
+        break;
+      }
+      case 'scrape':
+        this.#answer(message.request, this.#parts.scrape());
+        break;
+      case 'reload':
+        this.#answer(
+          message.request,
+          this.#parts.reload(message.config).then(() => ''),
+        );
+        break;
+      case 'closed':
+        this.connections--;
+        break;
+      case 'measured':
+        this.lastMetrics = message.metrics;
+        this.#measures.get(message.request)?.(message.metrics);
+        break;
+      case 'drained':
+        this.#onDrained?.(message.cutOff);
+        break;
+      case 'log':
+        this.#log(message.line);
+        break;
+    }
+  }
+
+  #answer(request: number, result: Promise<string>): void {
+    result.then(
+      (text) => this.#post({ kind: 'answer', request, text, error: undefined }),
+      (error: unknown) =>
+        this.#post({ kind: 'answer', request, text: '', error: messageOf(error) }),
+    );
+  }
+
+  #log(line: string): void {
+    const { level, msg, ...fields } = JSON.parse(line) as Record<string, unknown> & {
+      level: 'info';
+      msg?: string;
+    };
+    this.#parts.log[level]({ thread: this.name, ...fields }, msg);
+  }
+}
+
+/** In dist/ beside this file's chunk; from the source, three folders up. */
+function program(): string {
+  const places = ['./server-frontend.js', '../../../dist/server-frontend.js'].map((place) =>
+    fileURLToPath(new URL(place, import.meta.url)),
+  );
+  return places.find((place) => existsSync(place)) ?? (places[0] as string);
+}
+
+/** Gauges are of what is now; a thread that is gone has nothing. */
+function countersOf(metrics: readonly MetricSnapshot[]): readonly MetricSnapshot[] {
+  return metrics.filter(({ type }) => type !== 'gauge');
+}

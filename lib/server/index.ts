@@ -1,0 +1,12 @@
+export { StatusError, type StatusName } from '../codec/status.js';
+export { createServer, type Server } from './create-server.js';
+export {
+  type ModelConfig,
+  type ModelServerConfig,
+  type VersionPolicy,
+} from './config/model-config.js';
+export type { Logger, LogOptions, ServerLogLevel } from './logging.js';
+export type { ModelListing, Readiness, VersionStateName, VersionStatus } from './models.js';
+export type { GrpcOptions, ListenOptions, RestOptions, ServerOptions } from './options.js';
+export type { VersionToLoad } from './repository/options.js';
+export type { TlsOptions } from './tls.js';
