@@ -34,6 +34,14 @@ export default {
       open: () => ({ block: timeAwaited(nodeApi().roundTrip) }),
     },
     {
+      name: 'Node-API: a thread round trip, with C: Run on it',
+      open() {
+        const floor = nodeApi();
+        floor.load(process.env.TENON_ONNXRUNTIME_LIBRARY, model());
+        return { block: timeAwaited(floor.roundTrip) };
+      },
+    },
+    {
       name: 'tenon: await run',
       async open() {
         const loaded = await load(model(), { threads: { intraOp: 1 } });
@@ -80,6 +88,10 @@ export default {
       of: 'tenon: await run, on a lane',
       to: 'Node-API: a thread round trip',
       target: { atMost: 1.3 },
+    },
+    {
+      of: 'tenon: await run, on a lane',
+      to: 'Node-API: a thread round trip, with C: Run on it',
     },
   ],
 };

@@ -1,6 +1,8 @@
 // What Node-API costs by itself: the floor below every call of an addon.
 //   settle()                   a promise, made and settled
 //   roundTrip()                a promise, settled by way of a sleeping thread
+//   load(library, model)       has that thread run the ONNX model from now on, by the C call,
+//                              before it has the promise settled
 //   copyOutput(byteLength)     an output as the addon hands out small ones …
 //   externalOutput(byteLength) … and large ones, see native/addon/values.cc
 
@@ -10,12 +12,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
 
+#include "model.h"
 #include "platform/aligned_memory.h"
 #include "runtime/memory_registry.h"
 
@@ -40,6 +45,12 @@ class Lane {
     // Leaked: the thread sleeps until the process ends.
     static Lane& lane = *new Lane(env);
     return lane;
+  }
+
+  // Before the first Submit.
+  void Load(const OnnxOptions& options) {
+    model_ = LoadOnnx(options);
+    call_ = model_->Prepare("run");
   }
 
   void Submit(napi_deferred deferred) {
@@ -71,6 +82,7 @@ class Lane {
       napi_deferred deferred = queue_.front();
       queue_.pop_front();
       lock.unlock();
+      if (call_ != nullptr) call_->Run();
       napi_call_threadsafe_function(settle_, deferred, napi_tsfn_nonblocking);
     }
   }
@@ -79,6 +91,8 @@ class Lane {
   std::condition_variable wake_;
   std::deque<napi_deferred> queue_;
   napi_threadsafe_function settle_ = nullptr;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Call> call_;
 };
 
 napi_value RoundTrip(napi_env env, napi_callback_info) {
@@ -87,6 +101,29 @@ napi_value RoundTrip(napi_env env, napi_callback_info) {
   Check(napi_create_promise(env, &deferred, &promise));
   Lane::Get(env).Submit(deferred);
   return promise;
+}
+
+std::string ReadString(napi_env env, napi_value value) {
+  size_t length = 0;
+  Check(napi_get_value_string_utf8(env, value, nullptr, 0, &length));
+  std::string text(length, '\0');
+  Check(napi_get_value_string_utf8(env, value, text.data(), length + 1, &length));
+  return text;
+}
+
+napi_value Load(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  Check(napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr));
+  OnnxOptions options;
+  options.library = ReadString(env, arguments[0]);
+  options.path = ReadString(env, arguments[1]);
+  try {
+    Lane::Get(env).Load(options);
+  } catch (const std::exception& error) {
+    Check(napi_throw_error(env, nullptr, error.what()));
+  }
+  return nullptr;
 }
 
 napi_value Settle(napi_env env, napi_callback_info) {
@@ -145,6 +182,7 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
       {"settle", nullptr, Settle, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"roundTrip", nullptr, RoundTrip, nullptr, nullptr, nullptr, napi_default, nullptr},
+      {"load", nullptr, Load, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"copyOutput", nullptr, CopyOutput, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"externalOutput", nullptr, ExternalOutput, nullptr, nullptr, nullptr, napi_default, nullptr},
   };
