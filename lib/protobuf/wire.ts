@@ -52,7 +52,7 @@ export class WireReader {
   /** Type of the message being read, for error messages. */
   typeName = 'message';
 
-  readonly #view: DataView;
+  #view: DataView | undefined;
   readonly #code: TenonErrorCode;
   readonly #subject: string;
   #elementsLeft: number;
@@ -63,7 +63,6 @@ export class WireReader {
     this.bytes = bytes;
     this.end = bytes.byteLength;
     this.maxDepth = options.maxDepth ?? maxDepthDefault;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#code = options.code ?? 'ERR_TENON_INVALID_ARGUMENT';
     this.#subject = options.subject ?? 'protobuf';
     this.#elementsLeft = options.maxElements ?? maxElementsDefault;
@@ -144,27 +143,27 @@ export class WireReader {
   }
 
   fixed32(): number {
-    return this.#view.getUint32(this.#advance(4), true);
+    return this.#fixed().getUint32(this.#advance(4), true);
   }
 
   sfixed32(): number {
-    return this.#view.getInt32(this.#advance(4), true);
+    return this.#fixed().getInt32(this.#advance(4), true);
   }
 
   float(): number {
-    return this.#view.getFloat32(this.#advance(4), true);
+    return this.#fixed().getFloat32(this.#advance(4), true);
   }
 
   fixed64(): bigint {
-    return this.#view.getBigUint64(this.#advance(8), true);
+    return this.#fixed().getBigUint64(this.#advance(8), true);
   }
 
   sfixed64(): bigint {
-    return this.#view.getBigInt64(this.#advance(8), true);
+    return this.#fixed().getBigInt64(this.#advance(8), true);
   }
 
   double(): number {
-    return this.#view.getFloat64(this.#advance(8), true);
+    return this.#fixed().getFloat64(this.#advance(8), true);
   }
 
   /** A view of the input, not a copy. */
@@ -177,6 +176,8 @@ export class WireReader {
   /** proto3 strings are UTF-8 and anything else is an error; proto2 never checked. */
   text(strict: boolean): string {
     const bytes = this.byteString();
+    const ascii = shortAscii(bytes);
+    if (ascii !== undefined) return ascii;
     if (!strict) return lenientUtf8.decode(bytes);
     try {
       return strictUtf8.decode(bytes);
@@ -216,6 +217,12 @@ export class WireReader {
     }
   }
 
+  /** For numbers of fixed width, which most messages have none of. */
+  #fixed(): DataView {
+    const { buffer, byteOffset, byteLength } = this.bytes;
+    return (this.#view ??= new DataView(buffer, byteOffset, byteLength));
+  }
+
   #advance(count: number): number {
     const start = this.position;
     if (count > this.end - start) throw this.fail('fewer bytes than it announces');
@@ -246,6 +253,20 @@ export class WireReader {
     }
     throw this.fail('a number of more than ten bytes');
   }
+}
+
+/** Names are short and ASCII, and a TextDecoder takes ten times as long for such. */
+const shortLength = 48;
+
+function shortAscii(bytes: Uint8Array): string | undefined {
+  if (bytes.length > shortLength) return undefined;
+  let text = '';
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    if (byte > 0x7f) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }
 
 /** Writes into a buffer that grows. Lengths are filled in when a nested message is joined. */
@@ -363,7 +384,24 @@ export class WireWriter {
   }
 
   text(value: string): this {
-    return this.byteString(utf8Encoder.encode(value));
+    if (!this.#shortAscii(value)) this.byteString(utf8Encoder.encode(value));
+    return this;
+  }
+
+  /** False, with nothing written, where the text is longer or has other characters. */
+  #shortAscii(value: string): boolean {
+    const { length } = value;
+    if (length > shortLength) return false;
+    this.#reserve(1 + length);
+    let position = this.#position;
+    this.#bytes[position++] = length;
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return false;
+      this.#bytes[position++] = code;
+    }
+    this.#position = position;
+    return true;
   }
 
   raw(value: Uint8Array): this {

@@ -97,18 +97,21 @@ function measureContent(tensor: Tensor, { kind }: ValueLayout): MeasuredTensor {
       writer.raw(new Uint8Array(elements.buffer)),
     );
   }
-  const bytes = tensor.bytes as Uint8Array;
-  return delimited(contentField, bytes.byteLength, (writer) => writer.raw(bytes));
+  return measureElements(tensor, contentField);
+}
+
+/** The elements as they lie in memory. */
+function measureElements(tensor: Tensor, field: number): MeasuredTensor {
+  const data = tensor.data as TypedArray;
+  return delimited(field, data.byteLength, (writer) => writer.elements(data));
 }
 
 function measureValues(tensor: Tensor, { kind, field }: ValueLayout): MeasuredTensor {
   switch (kind) {
     case 'fixed32':
     case 'fixed64':
-    case 'bytes': {
-      const bytes = tensor.bytes as Uint8Array;
-      return delimited(field, bytes.byteLength, (writer) => writer.raw(bytes));
-    }
+    case 'bytes':
+      return measureElements(tensor, field);
     case 'bool': {
       const data = tensor.data as Uint8Array;
       return delimited(field, data.length, (writer) => writer.bools(data));

@@ -1,4 +1,4 @@
-import type { ModelSpec } from '../../protobuf/tensorflow-serving.js';
+import { ModelSpec } from '../../protobuf/tensorflow-serving.js';
 
 /** tensorflow.serving.ModelSpec of a request. */
 export interface RequestModelSpec {
@@ -24,6 +24,21 @@ export function fromModelSpec({ name, versionChoice, signatureName }: ModelSpec)
     label: versionChoice?.case === 'versionLabel' ? versionChoice.value : undefined,
     signatureName,
   };
+}
+
+const encodedSpecs = new Map<string, Uint8Array>();
+const maxEncodedSpecs = 256;
+
+/** The bytes of a response's ModelSpec, which are those of the response before. */
+export function encodeModelSpec(spec: ResponseModelSpec): Uint8Array {
+  const key = `${spec.version}/${spec.signatureName}/${spec.name}`;
+  let bytes = encodedSpecs.get(key);
+  if (bytes === undefined) {
+    bytes = ModelSpec.encode(toModelSpec(spec));
+    if (encodedSpecs.size >= maxEncodedSpecs) encodedSpecs.clear();
+    encodedSpecs.set(key, bytes);
+  }
+  return bytes;
 }
 
 export function toModelSpec({ name, version, signatureName }: ResponseModelSpec): ModelSpec {

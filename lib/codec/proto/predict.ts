@@ -8,10 +8,10 @@ import { decodeTensorProto, maxFillBytesDefault } from './decode-tensor.js';
 import { type MeasuredTensor, measureTensorProto } from './encode-tensor.js';
 import { decoded, decodeOptions } from './malformed.js';
 import {
+  encodeModelSpec,
   fromModelSpec,
   type RequestModelSpec,
   type ResponseModelSpec,
-  toModelSpec,
 } from './model-spec.js';
 import { ByteWriter, varintLength } from './writer.js';
 
@@ -156,7 +156,7 @@ export function encodePredictResponse(
   { modelSpec, outputs }: PredictResponse,
   { tensorContent = false }: EncodeTensorsOptions = {},
 ): Buffer {
-  const spec = ModelSpec.encode(toModelSpec(modelSpec));
+  const spec = encodeModelSpec(modelSpec);
   let byteLength = 1 + varintLength(spec.byteLength) + spec.byteLength;
   const entries: { name: string; nameLength: number; length: number; tensor: MeasuredTensor }[] =
     [];

@@ -1,3 +1,5 @@
+import type { TypedArray } from '../../tensor/dtypes.js';
+
 /** Bytes that a number takes as a varint; a non-negative safe integer. */
 export function varintLength(value: number): number {
   if (value < 0x80) return 1;
@@ -10,6 +12,28 @@ export function varintLength(value: number): number {
   }
   return length;
 }
+
+/**
+ * Elements up to here are copied by way of `scratch`. Reading them where they lie would move a small
+ * typed array out of the JavaScript heap, which takes longer.
+ */
+const scratchBytes = 64;
+const scratch = new ArrayBuffer(scratchBytes);
+const scratchBy = new Map<unknown, TypedArray>(
+  [
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Uint8Array,
+    Int16Array,
+    Uint16Array,
+    Int32Array,
+    Uint32Array,
+    BigInt64Array,
+    BigUint64Array,
+  ].map((carrier) => [carrier, new carrier(scratch)]),
+);
+const scratchView = new Uint8Array(scratch);
 
 /** Writes into memory whose length was measured before. */
 export class ByteWriter {
@@ -40,6 +64,19 @@ export class ByteWriter {
   raw(bytes: Uint8Array): void {
     this.bytes.set(bytes, this.position);
     this.position += bytes.byteLength;
+  }
+
+  /** The elements of a typed array as they lie in memory. */
+  elements(data: TypedArray): void {
+    const { byteLength } = data;
+    const view = byteLength <= scratchBytes ? scratchBy.get(data.constructor) : undefined;
+    if (view === undefined) {
+      this.raw(new Uint8Array(data.buffer, data.byteOffset, byteLength));
+      return;
+    }
+    // The map has the array of the same kind.
+    (view as Float32Array).set(data as Float32Array);
+    for (let i = 0; i < byteLength; i++) this.bytes[this.position++] = scratchView[i] as number;
   }
 
   text(text: string): void {

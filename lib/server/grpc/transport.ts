@@ -20,6 +20,7 @@ import {
 import type { Socket } from 'node:net';
 
 import { StatusCode, StatusError, type StatusName } from '../../codec/status.js';
+import { CallSignal } from './call-signal.js';
 import {
   acceptedEncodings,
   decompress,
@@ -335,7 +336,7 @@ class OpenCall implements StreamCall {
   readonly #transport: GrpcTransport;
   readonly #started = performance.now();
   readonly #reader: MessageReader;
-  #controller: AbortController | undefined;
+  #signal: CallSignal | undefined;
   #abortReason: StatusError | undefined;
   #deadline: number | undefined;
   #deadlineTimer: NodeJS.Timeout | undefined;
@@ -371,9 +372,7 @@ class OpenCall implements StreamCall {
   }
 
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
-    return this.#controller.signal;
+    return (this.#signal ??= new CallSignal(this.#abortReason));
   }
 
   timeLeftMs(): number | undefined {
@@ -695,7 +694,7 @@ class OpenCall implements StreamCall {
 
   #abort(reason: StatusError): void {
     this.#abortReason = reason;
-    this.#controller?.abort(reason);
+    this.#signal?.abort(reason);
   }
 }
 

@@ -231,8 +231,8 @@ class GrpcFrontEnd {
         { tensorContent: tensorContent ?? false },
       );
     } finally {
-      for (const name of Object.keys(feeds)) feeds[name]?.dispose();
-      for (const { tensor } of outputs) tensor.dispose();
+      for (const name of Object.keys(feeds)) letGo(feeds[name] as Tensor);
+      for (const { tensor } of outputs) letGo(tensor);
       served.release();
     }
   }
@@ -338,6 +338,13 @@ class GrpcFrontEnd {
     return encodeReloadConfigResponse();
   }
 }
+
+/** Memory outside of the JavaScript heap is given back at once; small tensors have none. */
+function letGo(tensor: Tensor): void {
+  if (tensor.size > smallSize) tensor.dispose();
+}
+
+const smallSize = 256;
 
 const noModel: RequestModelSpec = {
   name: '',
