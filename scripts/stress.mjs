@@ -1,5 +1,5 @@
-// Everything at once, for a while: loads, runs, bindings, aborts, outputs kept in the engine, disposed
-// tensors, models shared with workers. For the sanitizers, which see what tests do not; ends with 1
+// Everything at once, for a while: loads, runs, batches, bindings, aborts, outputs kept in the engine,
+// disposed tensors, models shared with workers. For the sanitizers, which see what tests do not; ends with 1
 // where a result is wrong or memory stays behind.
 //
 //   node scripts/stress.mjs [seconds]
@@ -83,6 +83,42 @@ const jobs = {
       const { same } = await strings.run({ text: ['a', 'B'], any });
       expectEqual(same.bytes[0][0], 0xff, 'a string');
       await Promise.all([onnx.run({ input: [1, 2, 3, 4] }), onnx.close(), strings.close()]);
+    }
+  },
+
+  async batched(until) {
+    while (performance.now() < until) {
+      const model = await load(path.join(models, 'same.onnx'), {
+        inline: 'never',
+        pool: { lanes: 2 },
+        batching: { maxBatchSize: 10_000, maxQueuedBatches: 4 },
+      });
+      const end = Math.min(until, performance.now() + 300);
+      for (let round = 1; performance.now() < end; round++) {
+        const caller = new AbortController();
+        const runs = Array.from({ length: 24 }, async (_, i) => {
+          // Small ones, large ones, and large ones of Tenon's own that are disposed of meanwhile.
+          const rows = i % 6 === 0 ? 5000 : 1 + (i % 3);
+          const own = i % 12 === 0 ? Tensor.alloc('float32', [rows]) : undefined;
+          const x = own?.data ?? new Float32Array(rows);
+          x.fill(round + i);
+          const options = { outputs: ['twice'], ...(i % 4 === 3 ? { signal: caller.signal } : {}) };
+          const running = model.run({ x: own ?? x }, options);
+          if (own === undefined) x.fill(-1);
+          else own.dispose();
+          const { twice } = await running;
+          expectEqual(twice.data.length, rows, 'the rows of a batched run');
+          for (const value of twice.data) expectEqual(value, 2 * (round + i), 'a batched run');
+          twice.dispose();
+        });
+        setImmediate(() => caller.abort());
+        for (const { reason } of await Promise.allSettled(runs)) {
+          if (reason !== undefined && reason.name !== 'AbortError') throw reason;
+        }
+      }
+      const last = model.run({ x: [1] }, { outputs: ['twice'] }).catch(() => 'destroyed');
+      await model.destroy();
+      expectEqual(await last, 'destroyed', 'a destroyed run that waited for a batch');
     }
   },
 
