@@ -1,5 +1,7 @@
 /** The server as a function: repository, front ends and listeners put together. */
 
+import type { FastifyPluginCallback } from 'fastify';
+
 import { TenonError } from '../errors.js';
 import {
   load as loadModel,
@@ -9,7 +11,7 @@ import {
   type ModelSource,
 } from '../index.js';
 import type { ModelServerConfig } from './config/model-config.js';
-import { Frontend } from './frontend/frontend.js';
+import { Frontend, restRouteOptions } from './frontend/frontend.js';
 import type { Transport } from './frontend/messages.js';
 import { FrontendThreads } from './frontend/threads.js';
 import { Listener } from './listener.js';
@@ -20,6 +22,8 @@ import type { ModelListing, Readiness } from './models.js';
 import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from './options.js';
 import type { WarmUp } from './repository/options.js';
 import { Repository } from './repository/repository.js';
+import { tensorflowServing, type TensorFlowServingRestOptions } from './tfserving/rest.js';
+import { TensorFlowServing } from './tfserving/service.js';
 import { createWarmUp } from './tfserving/warm-up.js';
 
 /**
@@ -33,11 +37,17 @@ export interface Server {
   readonly grpcPort: number | undefined;
   /** The front-end threads that serve now. */
   readonly frontendThreads: number;
+  /**
+   * The REST routes over this server's models, to be mounted in a Fastify application:
+   * `app.register(server.routes, { prefix: '/models' })`. What that application does for all of its
+   * routes (TLS, access, logs) it does for these; limits and metrics are this server's.
+   */
+  readonly routes: FastifyPluginCallback;
   /** Models, their versions and labels. */
   list(): readonly ModelListing[];
   readiness(): Readiness;
   /**
-   * Opens the ports and begins to load. Resolves when clients can connect; models may still be
+   * Opens the ports, if there are any, and begins to load. Resolves when clients can connect; models may still be
    * loading, which `readiness()` tells, and a request for one is NOT_FOUND until it is there.
    *
    * @throws ERR_TENON_LISTEN where an address is taken, unknown or not allowed; nothing is open then.
@@ -100,6 +110,20 @@ class TenonServer implements Server {
     else ({ logger: this.#log } = this.#openLog = openLog(log));
     this.#metrics = new Metrics({ models: () => this.#available.values() });
     this.#repository = this.#createRepository();
+  }
+
+  get routes(): FastifyPluginCallback {
+    const { rest, maxConcurrentRequests, checkMethodName } = this.#options.frontend;
+    const models = this.#repository;
+    const metrics = this.#metrics;
+    const options: TensorFlowServingRestOptions = {
+      models,
+      metrics,
+      service: new TensorFlowServing(models, { metrics, checkMethodName }),
+      maxConcurrentRequests,
+      ...(rest && restRouteOptions(rest, () => this.metrics())),
+    };
+    return (app, _given, done) => tensorflowServing(app, options, done);
   }
 
   get restPort(): number | undefined {

@@ -57,9 +57,9 @@ export interface ServerOptions {
    * base path is a folder of version folders, a model's own folder, or an `.onnx` file.
    */
   readonly models: ModelServerConfig | Readonly<Record<string, string>>;
-  /** Default: on port 8501 of the loopback interface. */
+  /** false: none, as where its routes are mounted elsewhere. Default: port 8501 of loopback. */
   readonly rest?: false | RestOptions;
-  /** Default: on port 8500 of the loopback interface. */
+  /** false: none. Default: port 8500 of loopback. */
   readonly grpc?: false | GrpcOptions;
   /**
    * How versions are loaded: options, or a function that gives them for each. `validateShapes` is
@@ -168,9 +168,6 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   ]);
   const rest = given['rest'] === false ? undefined : resolveRest(given['rest']);
   const grpc = given['grpc'] === false ? undefined : resolveGrpc(given['grpc']);
-  if (rest === undefined && grpc === undefined) {
-    throw invalidArgument('rest', 'REST or gRPC to be there', false);
-  }
   return {
     config: resolveModels(given['models']),
     frontend: {

@@ -125,7 +125,8 @@ export function ask(
         path: url,
         method: method ?? (text === undefined ? 'GET' : 'POST'),
         headers,
-        ...(agent !== undefined && { agent }),
+        // A connection of its own, unless the test has others in mind.
+        agent: agent ?? false,
       },
       (response) => {
         const chunks: Buffer[] = [];

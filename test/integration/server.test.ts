@@ -1,10 +1,12 @@
 import { cpSync, mkdirSync } from 'node:fs';
+import { Agent } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createServer as createNetServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import type { Worker } from 'node:worker_threads';
 
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
+import { fastify } from 'fastify';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { createServer, type Server, type ServerOptions } from '../../lib/server/index.js';
@@ -103,7 +105,6 @@ describe('createServer', () => {
     [{ models: half, nonsense: 1 }, '"nonsense"'],
     [{ models: half, rest: { port: 'x' } }, '"rest.port"'],
     [{ models: half, rest: { port: false } }, '"rest.port"'],
-    [{ models: half, rest: false, grpc: false }, '"rest"'],
     [{ models: half, authToken: 'a b' }, '"authToken"'],
     [{ models: half, requestLogSampling: 2 }, '"requestLogSampling"'],
     [{ models: half, rest: { metricsPath: 'm' } }, '"rest.metricsPath"'],
@@ -115,6 +116,25 @@ describe('createServer', () => {
         message: expect.stringContaining(text) as string,
       }),
     );
+  });
+
+  it('has routes for an application of its own', async () => {
+    server = createServer({ models: half, rest: false, grpc: false });
+    await server.listen();
+    await ready(server);
+    const app = fastify();
+    app.get('/own', () => 'own');
+    await app.register(server.routes, { prefix: '/ml' });
+    onTestFinished(() => app.close());
+    const answer = await app.inject({
+      method: 'POST',
+      url: '/ml/v1/models/half:predict',
+      payload: { instances: [1] },
+    });
+    expect(answer.json()).toEqual({ predictions: [3.5] });
+    expect((await app.inject('/ml/healthz/ready')).statusCode).toBe(200);
+    expect((await app.inject('/own')).body).toBe('own');
+    expect(server.restPort).toBeUndefined();
   });
 
   it('serves another configuration when it is told to', async () => {
@@ -337,9 +357,11 @@ describe('closing', () => {
 
   it('does not wait for idle connections', async () => {
     const where = await serve();
-    const idle = await ask(where, '/healthz/live', { headers: { connection: 'keep-alive' } });
-    expect(idle.status).toBe(200);
+    const agent = new Agent({ keepAlive: true });
+    const idle = await ask(where, '/healthz/live', { agent });
+    expect(idle.headers.connection).toBe('keep-alive');
     await (server as Server).close();
+    agent.destroy();
   });
 });
 
@@ -371,6 +393,18 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
     expect(text).toContain('tenon_model_runs_total{model_name="half",version="124"} 20\n');
     expect(new Set(text.match(/thread="[^"]+"/g))).toEqual(
       new Set(['thread="main"', 'thread="frontend-1"', 'thread="frontend-2"']),
+    );
+  });
+
+  it('batch the requests that come to each', async () => {
+    const where = await serve({
+      frontendThreads: 1,
+      load: { batching: { maxDelayMicros: 50_000, verifyBatching: 'warn' } },
+    });
+    const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => predict(where, [i])));
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200));
+    expect(await server?.metrics()).toMatch(
+      /tenon_batching_batches_total\{model_name="half",version="124"\} [1-9]/,
     );
   });
 

@@ -11,7 +11,7 @@ import type { Metrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
 import type { FrontendSettings, ResolvedGrpc, ResolvedRest } from '../options.js';
 import { createGrpcServer, type GrpcServer } from '../tfserving/grpc.js';
-import { tensorflowServing } from '../tfserving/rest.js';
+import { tensorflowServing, type TensorFlowServingRestOptions } from '../tfserving/rest.js';
 import { TensorFlowServing } from '../tfserving/service.js';
 import { nodeTlsOptions } from '../tls.js';
 import { tokenCheck } from '../token.js';
@@ -149,7 +149,7 @@ function createRest(
   service: TensorFlowServing<ModelServerConfig>,
   hooks: FrontendHooks,
 ): FastifyInstance {
-  const { tls, metricsPath } = settings;
+  const { tls } = settings;
   const app = createHttpApp({
     headersTimeoutMs: settings.headerTimeoutMs,
     requestTimeoutMs: settings.bodyTimeoutMs,
@@ -163,14 +163,27 @@ function createRest(
     // REST has no call that reloads.
     service: service as unknown as TensorFlowServing,
     metrics,
+    maxConcurrentRequests,
+    ...restRouteOptions(settings, scrape),
+  });
+  return app;
+}
+
+/** What the routes themselves are told. */
+export function restRouteOptions(
+  { metricsPath, ...settings }: ResolvedRest,
+  scrape: () => Promise<string>,
+): Pick<
+  TensorFlowServingRestOptions,
+  'timeoutMs' | 'cors' | 'maxBodyBytes' | 'maxPendingBodyBytes' | 'metricsPage'
+> {
+  return {
     timeoutMs: settings.timeoutMs,
     cors: settings.cors,
     maxBodyBytes: settings.maxBodyBytes,
     maxPendingBodyBytes: settings.maxPendingBodyBytes,
-    maxConcurrentRequests,
     metricsPage: metricsPath === undefined ? undefined : { path: metricsPath, render: scrape },
-  });
-  return app;
+  };
 }
 
 function createGrpc(

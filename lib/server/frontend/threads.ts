@@ -66,7 +66,7 @@ export class FrontendThreads {
         `expected 0 for "frontendThreads" on Windows, received ${count}`,
       );
     }
-    const threads = new FrontendThreads(parts);
+    const threads = new FrontendThreads({ ...parts, settings: shareOf(parts.settings, count) });
     try {
       await Promise.all(Array.from({ length: count }, (_, i) => threads.#start(i, restartMs)));
     } catch (error) {
@@ -358,6 +358,17 @@ class FrontendThread {
     };
     this.#parts.log[level]({ thread: this.name, ...fields }, msg);
   }
+}
+
+/** What the process may hold in all, for one of `count` threads. */
+function shareOf(settings: FrontendSettings, count: number): FrontendSettings {
+  const share = (limit: number): number => Math.ceil(limit / count);
+  const { rest, maxConcurrentRequests } = settings;
+  return {
+    ...settings,
+    maxConcurrentRequests: share(maxConcurrentRequests),
+    rest: rest && { ...rest, maxPendingBodyBytes: share(rest.maxPendingBodyBytes) },
+  };
 }
 
 /** In dist/ beside this file's chunk; from the source, three folders up. */
