@@ -9,9 +9,10 @@
 namespace tenon::addon {
 namespace {
 
-// Loads of different models may overlap; more at once than this would only
-// fight for the same cores and disk.
-constexpr size_t kBackgroundLanes = 4;
+// Loads and closes that may overlap. A thread starts when all others are busy, so
+// that models which are slow to load keep no other from loading or from its end;
+// who would have few at the same time asks for few.
+constexpr size_t kBackgroundLanes = 16;
 constexpr size_t kBackgroundQueue = 1 << 16;
 // Each holds the body of a request. A server bounds its requests long before.
 constexpr size_t kCodecQueue = 1 << 12;

@@ -95,3 +95,15 @@ export function pooledEncoder(): Buffer {
     ],
   });
 }
+
+/** y = x w, with x [1, n] and a weight of 4 n² bytes. */
+export function largeMatMul(n: number): Buffer {
+  const weight = new Float32Array(n * n).map((_, i) => (i % 97) / 97);
+  return model({
+    name: 'large',
+    nodes: [node('MatMul', ['x', 'w'], ['y'])],
+    initializers: [initializer('w', weight, [n, n])],
+    inputs: [valueInfo('x', 'float32', [1, n])],
+    outputs: [valueInfo('y', 'float32', [1, n])],
+  });
+}
