@@ -91,6 +91,7 @@ class TensorReader {
   bool ReadNamedInstance(Cursor* cursor);
   bool ReadInstance(Cursor* cursor, Input* input);
   bool ReadTensor(Cursor* cursor, Input* input);
+  bool ReadLists(Cursor* cursor, Input* input, size_t level, bool rank_known);
   bool CloseList(const Cursor* cursor, size_t level);
 
   Run ReadRun(Cursor* cursor, Input* input, Lists* lists);
@@ -287,9 +288,12 @@ bool TensorReader::ReadOne(Cursor* cursor, Input* input) {
 // in sizes_ and rank_ then.
 bool TensorReader::ReadTensor(Cursor* cursor, Input* input) {
   if (input->start == nullptr) input->start = cursor->at;
+  return ReadLists(cursor, input, 0, false);
+}
+
+// From a value that `level` open lists are around to the end of the outermost.
+bool TensorReader::ReadLists(Cursor* cursor, Input* input, size_t level, bool rank_known) {
   const size_t max_rank = kMaxRank - (form_ == BodyForm::kRow ? 1 : 0);
-  size_t level = 0;
-  bool rank_known = false;
   for (;;) {
     // A value begins here, in as many lists as `level` says.
     if (*cursor->at == '[') {
@@ -430,6 +434,17 @@ bool TensorReader::ReadPlainInstances(Cursor* cursor) {
     if (Take(cursor, ']')) return true;
     if (!Take(cursor, ',')) return false;
     SkipSpace(cursor);
+    if (explains_ || rank_ == 0) continue;
+    // The others as the lists of a tensor that is one dimension larger. Errors, which are those
+    // of instances, are not for this.
+    std::copy_backward(sizes_.begin(), sizes_.begin() + static_cast<ptrdiff_t>(rank_),
+                       sizes_.begin() + static_cast<ptrdiff_t>(rank_) + 1);
+    sizes_[0] = kUnknown;
+    counts_[0] = 0;
+    ++rank_;
+    if (!ReadLists(cursor, &input, 1, true)) return false;
+    instances_ += static_cast<size_t>(counts_[0]);
+    return true;
   }
 }
 

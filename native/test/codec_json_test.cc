@@ -110,6 +110,29 @@ TEST("json: lists of many lists are read one after another") {
   CheckElements<float>(body + "]}", DType::kFloat32, {1000, 3, 2}, expected);
 }
 
+TEST("json: instances are as many as there are, of one shape") {
+  for (const int count : {1, 2, 3, 257, 1000}) {
+    std::string pairs;
+    std::string strings;
+    std::string empty;
+    std::vector<float> expected;
+    for (int i = 0; i < count; ++i) {
+      const std::string comma = i == 0 ? "" : i % 2 == 0 ? "," : " , ";
+      pairs += comma + "[[" + std::to_string(i) + "],[ 0.5]]";
+      strings += comma + "[\"" + std::to_string(i) + "\"]";
+      empty += comma + "[]";
+      expected.push_back(static_cast<float>(i));
+      expected.push_back(0.5f);
+    }
+    CheckElements<float>("{\"instances\":[" + pairs + "]}", DType::kFloat32, {count, 2, 1},
+                         expected);
+    CheckElements<float>("{\"instances\":[" + empty + "]}", DType::kFloat32, {count, 0}, {});
+    const Tensor tensor = Only("{\"instances\":[" + strings + "]}", DType::kString, {count, 1});
+    CHECK_EQ(std::string((*tensor.strings)[static_cast<size_t>(count) - 1]),
+             std::to_string(count - 1));
+  }
+}
+
 TEST("json: several inputs come by name, in any order") {
   const Inputs inputs = {{"a", DType::kFloat32}, {"b", DType::kInt32}, {"c", DType::kString}};
   const PredictBody row =
