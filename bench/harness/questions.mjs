@@ -51,6 +51,8 @@ export const names = [
   'latency-throughput',
   'output-copy',
   'json-codec',
+  'rest-predict',
+  'rest-images',
 ];
 
 const defaultBlockMs = 60;

@@ -1,0 +1,75 @@
+// Requests of HTTP from another process, and servers to ask.
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+
+import { fastify } from 'fastify';
+import { createServer } from 'tenon/server';
+
+/**
+ * What makes calls from another process.
+ *
+ * @param {number} port
+ * @param {{ path: string, body: string | Buffer, inFlight: number }} request
+ */
+export function httpCaller(port, { path: url, body, inFlight }) {
+  const client = fork(path.join(import.meta.dirname, 'http-client.mjs'), {
+    serialization: 'advanced',
+  });
+  process.once('exit', () => client.kill());
+  const head = `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+  const request = Buffer.concat([Buffer.from(head), Buffer.from(body)]);
+  return async (calls) => {
+    client.send({ port, request, calls, inFlight });
+    const [{ error }] = await once(client, 'message');
+    if (error !== undefined) throw new Error(error);
+  };
+}
+
+/** Nanoseconds that passed during `calls` calls. */
+export const wallTime = (call) => async (calls) => {
+  const before = process.hrtime.bigint();
+  await call(calls);
+  return Number(process.hrtime.bigint() - before);
+};
+
+/** Nanoseconds of CPU time that all threads of this process took for them. */
+export const cpuTime = (call) => async (calls) => {
+  const before = process.cpuUsage();
+  await call(calls);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) * 1e3;
+};
+
+/** The port of Tenon's server over one model, with one engine thread a run. */
+export async function serveTenon(name, source) {
+  const server = createServer({
+    models: { [name]: source },
+    load: { threads: { intraOp: 1 } },
+    rest: { port: 0 },
+    grpc: false,
+    pollIntervalSeconds: 0,
+  });
+  await server.listen();
+  while (!server.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 10));
+  return server.restPort;
+}
+
+/**
+ * The port of a Fastify application with one route.
+ *
+ * @param {string} url
+ * @param {(body: Buffer) => unknown} answer What it sends.
+ */
+export async function serveFastify(url, answer) {
+  const app = fastify({ bodyLimit: 100 << 20 });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  // A colon begins a parameter in a route of Fastify's, unless it is there twice.
+  app.post(url.replaceAll(':', '::'), async ({ body }, reply) => {
+    const sent = await answer(body);
+    return reply.header('content-type', 'application/json').send(sent);
+  });
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  return app.server.address().port;
+}
