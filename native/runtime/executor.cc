@@ -45,11 +45,11 @@ Result<Executor::Ticket> Executor::Submit(Task task, int priority) {
   queue_.emplace(ticket, std::move(task));
   ++pool_->waiting_;
   if (queue_.size() == 1) pool_->fair_share_.Add(this);
-  bool notify = false;
-  Status woken = pool_->Wake(&notify);
+  LanePool::Lane* lane = nullptr;
+  Status woken = pool_->Wake(&lane);
   if (woken.ok()) {
     lock.unlock();
-    if (notify) pool_->work_.notify_one();
+    if (lane != nullptr) lane->woken.notify_one();
     return ticket;
   }
   refused = std::move(queue_[ticket]);

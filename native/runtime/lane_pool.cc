@@ -52,8 +52,9 @@ LanePool::~LanePool() {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
     submitted_.fetch_add(1, std::memory_order_relaxed);
+    for (Lane* const lane : asleep_) lane->is_asleep = false;
   }
-  work_.notify_all();
+  for (const auto& lane : lanes_) lane->woken.notify_one();
   for (const auto& lane : lanes_) lane->thread.join();
 }
 
@@ -70,24 +71,25 @@ LanePool::Stats LanePool::stats() const {
 
 size_t LanePool::FreeLanes() const { return options_.lanes - running_; }
 
-Status LanePool::Wake(bool* notify) {
+Status LanePool::Wake(Lane** woken) {
   submitted_.fetch_add(1, std::memory_order_relaxed);
-  // The lane that spins takes one task before it sleeps.
-  if (idle_ + (is_spinning_ ? 1 : 0) < waiting_ && lanes_.size() < options_.lanes) {
-    return StartLane(notify);
-  }
-  *notify = !is_spinning_ || waiting_ > 1;
+  if (waiting_ <= looking_) return {};
+  if (asleep_.empty()) return lanes_.size() < options_.lanes ? StartLane() : Status();
+  *woken = asleep_.back();
+  asleep_.pop_back();
+  (*woken)->is_asleep = false;
+  ++looking_;
   return {};
 }
 
 // The only place where lanes come from.
-Status LanePool::StartLane(bool* notify) {
+Status LanePool::StartLane() {
   lanes_.push_back(std::make_unique<Lane>());
   Lane* const lane = lanes_.back().get();
   lane->id = ++last_lane;
   try {
     lane->thread = options_.start([this, lane] { RunLane(lane); });
-    return {};
+    ++looking_;
   } catch (const std::system_error& error) {
     lanes_.pop_back();
     if (lanes_.empty()) {
@@ -95,15 +97,15 @@ Status LanePool::StartLane(bool* notify) {
               std::string("expected a thread for the model, but none starts: ") + error.what()};
     }
   }
-  *notify = true;
   return {};
 }
 
 void LanePool::RunLane(Lane* lane) {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    AwaitWork(&lock);
+    AwaitWork(lane, &lock);
     if (stopping_) return;
+    --looking_;
     Executor* const executor = static_cast<Executor*>(fair_share_.Next());
     Executor::Task task = executor->Take();
     const double charged = fair_share_.Begin(executor);
@@ -134,6 +136,7 @@ void LanePool::RunLane(Lane* lane) {
       GiveWay(options_.niceness);
       lock.lock();
     }
+    ++looking_;
     if (fair_share_.Next() == nullptr && options_.spin.count() > 0) Spin(&lock);
   }
 }
@@ -146,10 +149,14 @@ bool LanePool::GivesWay(Lane* lane) const {
   return true;
 }
 
-void LanePool::AwaitWork(std::unique_lock<std::mutex>* lock) {
-  ++idle_;
-  work_.wait(*lock, [this] { return stopping_ || fair_share_.Next() != nullptr; });
-  --idle_;
+// Returns with a task there, or where the pool ends.
+void LanePool::AwaitWork(Lane* lane, std::unique_lock<std::mutex>* lock) {
+  while (!stopping_ && fair_share_.Next() == nullptr) {
+    --looking_;  // again by whoever wakes it
+    lane->is_asleep = true;
+    asleep_.push_back(lane);
+    lane->woken.wait(*lock, [lane] { return !lane->is_asleep; });
+  }
 }
 
 void LanePool::Spin(std::unique_lock<std::mutex>* lock) {

@@ -67,6 +67,8 @@ class LanePool {
 
   struct Lane {
     std::thread thread;
+    std::condition_variable woken;
+    bool is_asleep = false;
     uint64_t id = 0;
     uint64_t runs = 0;
     Clock::duration busy{0};
@@ -78,24 +80,26 @@ class LanePool {
   explicit LanePool(LanePoolOptions options) : options_(std::move(options)) {}
 
   // The following under the lock.
-  // Has a lane take what was just put into a queue. `notify` is whether `work_` is to be
-  // notified once the lock is free: a lane woken before would run into the lock.
-  Status Wake(bool* notify);
-  Status StartLane(bool* notify);
+  // Has a lane take what was just put into a queue. `woken` is the one to be notified once
+  // the lock is free, if any: one that is notified before would run into the lock.
+  Status Wake(Lane** woken);
+  Status StartLane();
   size_t FreeLanes() const;
   bool GivesWay(Lane* lane) const;
 
   void RunLane(Lane* lane);
-  void AwaitWork(std::unique_lock<std::mutex>* lock);
+  void AwaitWork(Lane* lane, std::unique_lock<std::mutex>* lock);
   void Spin(std::unique_lock<std::mutex>* lock);
 
   const LanePoolOptions options_;
   mutable std::mutex mutex_;
-  std::condition_variable work_;
   std::condition_variable ended_;  // the last task of an executor that shuts down
   FairShare fair_share_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  size_t idle_ = 0;  // lanes asleep
+  // The last to fall asleep is woken first: its stack and caches are warm, and lanes that
+  // are never needed touch no memory.
+  std::vector<Lane*> asleep_;
+  size_t looking_ = 0;  // lanes awake that have yet to take a task
   size_t running_ = 0;
   size_t waiting_ = 0;
   size_t executors_ = 0;
