@@ -104,6 +104,11 @@ describe('the packed files', () => {
         'dist/index.d.cts',
         'dist/index.d.ts',
         'dist/index.js',
+        'dist/server-frontend.js',
+        'dist/server.cjs',
+        'dist/server.d.cts',
+        'dist/server.d.ts',
+        'dist/server.js',
         'dist/tune.cjs',
         'dist/tune.d.cts',
         'dist/tune.d.ts',
@@ -201,6 +206,35 @@ describe('a consumer', () => {
     expect(stdout).toBe('onnxruntime done\n');
   });
 
+  it.each([
+    ['serve.mjs', "import { createServer } from 'tenon/server';"],
+    ['serve.cjs', "const { createServer } = require('tenon/server');"],
+  ])('serves a model from %s', async (name, load) => {
+    const threads = process.platform === 'win32' ? 0 : 1;
+    const { stdout } = await runFile(
+      name,
+      `${load}
+       async function main() {
+         const server = createServer({
+           models: { simple: ${simpleModel} },
+           rest: { port: 0 },
+           grpc: false,
+           frontendThreads: ${threads},
+         });
+         await server.listen();
+         while (!server.readiness().ready) await new Promise((next) => setTimeout(next, 20));
+         const response = await fetch(
+           'http://127.0.0.1:' + server.restPort + '/v1/models/simple:predict',
+           { method: 'POST', body: '{"instances": [[1, 2, 3, 4]]}' },
+         );
+         console.log((await response.json()).predictions[0][0]);
+         await server.close();
+       }
+       void main();`,
+    );
+    expect(Number(stdout)).toBeCloseTo(answer, 5);
+  });
+
   it('has the command tenon', () => {
     const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
       version: string;
@@ -216,6 +250,8 @@ describe('a consumer', () => {
     const source = `
 import { load, Tensor, TenonError, type Model } from 'tenon';
 import { tune, type TuneResult } from 'tenon/tune';
+import { createServer, type Server, type ServerOptions } from 'tenon/server';
+export const serve = (options: ServerOptions): Server => createServer(options);
 export const found = (path: string): Promise<TuneResult> => tune(path, { for: 'latency' });
 export async function check(): Promise<number> {
   const model = await load('model.onnx');
@@ -270,6 +306,25 @@ export type Exported = Model | TenonError;
 });
 
 describe('importing tenon', () => {
+  it('reads nothing of the server', () => {
+    const dist = path.join(consumer, 'node_modules/tenon/dist');
+    const seen = new Set<string>();
+    const packages = new Set<string>();
+    const follow = (name: string): void => {
+      if (seen.has(name)) return;
+      seen.add(name);
+      const text = readFileSync(path.join(dist, name), 'utf8');
+      const imports = text.matchAll(/^(?:import|export)\b[^'"]*?from\s*["']([^"']+)["']/gm);
+      for (const [, from = ''] of imports) {
+        if (from.startsWith('./')) follow(from.slice(2));
+        else packages.add(from);
+      }
+    };
+    follow('index.js');
+    expect(seen.size).toBeGreaterThan(1);
+    expect([...packages].filter((name) => /fastify|pino|http|yaml/.test(name))).toEqual([]);
+  });
+
   it('takes at most 30 ms of the processor and maps no engine', async () => {
     const text = `
 import { readFileSync } from 'node:fs';
