@@ -161,7 +161,12 @@ class TenonServer implements Server {
   }
 
   close(timeoutMs: number = this.#options.shutdownTimeoutMs): Promise<void> {
-    this.#closing ??= this.#close(timeoutMs);
+    if (this.#closing === undefined) {
+      this.#repository.beginStop();
+      // What is opening is closed once it is open.
+      const opened = this.#listening?.catch(() => undefined) ?? Promise.resolve();
+      this.#closing = opened.then(() => this.#close(timeoutMs));
+    }
     return this.#closing;
   }
 
@@ -273,7 +278,10 @@ class TenonServer implements Server {
         );
       }
     } catch (error) {
-      await this.close(0);
+      if (this.#closing === undefined) {
+        this.#closing = this.#close(0);
+        await this.#closing;
+      }
       throw error;
     }
     this.#repository.start().catch((error: unknown) => {

@@ -47,7 +47,10 @@ export interface GrpcOptions extends ListenOptions {
   readonly reflection?: boolean;
   /** Answers carry tensor_content instead of typed values. Default: false. */
   readonly tensorContent?: boolean;
-  /** grpc-js' channel options, by name. */
+  /**
+   * Channel options by gRPC's names, of which these count: "grpc.max_receive_message_length",
+   * "grpc.max_concurrent_streams", "grpc.max_connection_idle_ms".
+   */
   readonly channelOptions?: Readonly<Record<string, string | number>>;
 }
 

@@ -94,6 +94,17 @@ describe('createServer', () => {
     },
   );
 
+  it('closes what is opening', async () => {
+    const opening = createServer({ models: half, rest: { port: 0 }, grpc: { port: 0 } });
+    const listening = opening.listen();
+    await opening.close();
+    await listening;
+    const { restPort = 0 } = opening;
+    await expect(ask({ port: restPort }, '/healthz/live')).rejects.toMatchObject({
+      code: 'ECONNREFUSED',
+    });
+  });
+
   it('cannot listen once it is closed', async () => {
     const closed = createServer({ models: half, grpc: false });
     await closed.close();
@@ -406,6 +417,15 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
     expect(await server?.metrics()).toMatch(
       /tenon_batching_batches_total\{model_name="half",version="124"\} [1-9]/,
     );
+  });
+
+  it('have as many connections as are allowed, all together', async () => {
+    const where = await serve({ frontendThreads: 2, rest: { port: 0, maxConnections: 2 } });
+    const agent = new Agent({ keepAlive: true });
+    onTestFinished(() => agent.destroy());
+    const held = await Promise.all([1, 2].map(() => ask(where, '/healthz/live', { agent })));
+    expect(held.map(({ status }) => status)).toEqual([200, 200]);
+    await expect(ask(where, '/healthz/live')).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
   it('follow a new version without a failed request', async () => {

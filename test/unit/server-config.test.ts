@@ -278,9 +278,10 @@ describe('flags say', () => {
   });
 
   it('which channel arguments gRPC has', async () => {
-    const { options } = await settings(
+    const { options, warnings } = await settings(
       '--model_base_path=/m --grpc_channel_arguments=grpc.max_concurrent_streams=7,a=b',
     );
+    expect(warnings).toEqual([expect.stringMatching(/: a has no effect here/)]);
     expect((options.grpc as GrpcOptions).channelOptions).toEqual({
       'grpc.max_concurrent_streams': 7,
       a: 'b',

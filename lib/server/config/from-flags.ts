@@ -50,6 +50,14 @@ export async function serveSettings(
     modelConfigFile === undefined
       ? singleModel(values, given.has('model_name'), env)
       : await readModelServerConfig(modelConfigFile);
+  const idle = Object.keys(channelOptions(values.grpc_channel_arguments)).filter(
+    (name) => !usedChannelOptions.includes(name),
+  );
+  if (idle.length > 0) {
+    warnings.push(
+      `--grpc_channel_arguments: ${idle.join(', ')} has no effect here; ${usedChannelOptions.join(', ')} do`,
+    );
+  }
   if (given.has('rest_api_port') && values.rest_api_port === 0 && values.port === 0) {
     const sockets = values.grpc_socket_path + values.rest_api_socket_path;
     if (sockets === '') {
@@ -163,6 +171,12 @@ async function grpcOptions({ values, given }: ParsedFlags): Promise<false | Grpc
     channelOptions: channelOptions(values.grpc_channel_arguments),
   };
 }
+
+const usedChannelOptions = [
+  'grpc.max_receive_message_length',
+  'grpc.max_concurrent_streams',
+  'grpc.max_connection_idle_ms',
+];
 
 /** "name=value,name=value"; whole numbers become numbers. */
 function channelOptions(list: string): Record<string, string | number> {

@@ -85,6 +85,11 @@ export class FrontendThreads {
   accept(transport: Transport, socket: Socket): void {
     const ready = this.#threads.filter((thread) => thread.isReady);
     const [first, ...others] = ready;
+    const limit = this.#parts.settings[transport]?.maxConnections ?? Infinity;
+    if (ready.reduce((sum, thread) => sum + thread.open[transport], 0) >= limit) {
+      socket.destroy();
+      return;
+    }
     if (first === undefined) {
       if (this.#isClosing || this.#waiting.length >= maxWaiting) socket.destroy();
       else this.#waiting.push({ transport, socket });
@@ -187,7 +192,8 @@ interface Deferred<T> {
 class FrontendThread {
   readonly name: string;
   isReady = false;
-  connections = 0;
+  /** Connections that it has. */
+  readonly open: Record<Transport, number> = { rest: 0, grpc: 0 };
   /** What the thread last measured. */
   lastMetrics: readonly MetricSnapshot[] = [];
   readonly #worker: Worker;
@@ -227,6 +233,10 @@ class FrontendThread {
     this.#worker.on('message', (message: FromFrontend) => this.#receive(message));
   }
 
+  get connections(): number {
+    return this.open.rest + this.open.grpc;
+  }
+
   start(): Promise<void> {
     this.#post({ kind: 'start' });
     return this.#ready;
@@ -242,7 +252,7 @@ class FrontendThread {
       closeSync(descriptor);
       return;
     }
-    this.connections++;
+    this.open[transport]++;
     this.#post({ kind: 'connection', transport, descriptor });
   }
 
@@ -328,7 +338,7 @@ class FrontendThread {
         );
         break;
       case 'closed':
-        this.connections--;
+        this.open[message.transport]--;
         break;
       case 'measured':
         this.lastMetrics = message.metrics;
