@@ -5,7 +5,10 @@ import { spawn } from 'node:child_process';
 
 import { root } from './run-command.mjs';
 
-const flags = ['--model_config_file=examples/models.config', ...process.argv.slice(2)];
+const flags = ['--model_config_file=examples/models.config'];
+// The server writes into a pipe, and would take nobody for its reader.
+if (process.stderr.isTTY) flags.push('--log_format=pretty');
+flags.push(...process.argv.slice(2));
 const server = spawn(process.execPath, ['dist/cli.js', 'serve', ...flags], {
   cwd: root,
   stdio: ['inherit', 'inherit', 'pipe'],
