@@ -640,7 +640,7 @@ export class Batcher implements Runner {
       this.#send(queue, rows, parted === queue ? Way.part : Way.usual);
     }
     if (this.#active.length === 0 || this.#laneQueue > 0) return;
-    const queue = this.#nextQueue();
+    const queue = this.#nextQueue(true);
     if (queue !== undefined && this.#goesAhead(queue)) {
       this.#ahead = this.#send(queue, this.#limitOf(queue), Way.ahead);
     }
@@ -675,8 +675,11 @@ export class Batcher implements Runner {
     return undefined;
   }
 
-  /** The queue whose first request goes first: by priority, then by age. */
-  #nextQueue(): Queue | undefined {
+  /**
+   * The queue whose first request goes first: by priority, then by age. Where none is due yet, one
+   * is looked for again when it is, unless all lanes are busy (`isAhead`).
+   */
+  #nextQueue(isAhead = false): Queue | undefined {
     let best: Queue | undefined;
     let bestFirst: Entry | undefined;
     let dueMs = Infinity;
@@ -696,7 +699,7 @@ export class Batcher implements Runner {
         bestFirst = first;
       }
     }
-    if (best === undefined && dueMs < Infinity) this.#timer?.set(dueMs);
+    if (best === undefined && dueMs < Infinity && !isAhead) this.#timer?.set(dueMs);
     return best;
   }
 
