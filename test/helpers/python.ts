@@ -15,23 +15,31 @@ const pollMs = 200;
 
 const command = process.platform === 'win32' ? 'python' : 'python3';
 
+const modules = ['requests', 'numpy', 'grpc', 'grpc_tools'];
+const run = promisify(execFile);
+
 /**
- * Runs a Python program to its end. The packages are installed into build/ by the first test that
- * needs them; where that fails, so does the test.
+ * Runs Python to its end, where all of `modules` can be imported: the packages are those that are
+ * there, or what the first test that needs them has pip put into build/. Where that fails, so does
+ * the test.
  *
+ * @param args The interpreter's: a script, or "-c" and a program, and their own arguments.
  * @returns What it printed.
  */
-export async function runPython(
-  program: string,
-  { args = [], env = {} }: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {},
-): Promise<string> {
-  await ensurePackages();
-  const { stdout } = await promisify(execFile)(command, ['-c', program, ...args], {
-    env: { ...process.env, ...env, PYTHONPATH: folder },
-    maxBuffer: 1 << 28,
-    timeout: 60_000,
-  });
+export async function runPython(args: readonly string[]): Promise<string> {
+  const env = await environment();
+  const { stdout } = await run(command, args, { env, maxBuffer: 1 << 28, timeout: 120_000 });
   return stdout;
+}
+
+async function environment(): Promise<NodeJS.ProcessEnv> {
+  const isThere = await run(command, ['-c', `import ${modules.join(', ')}`]).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return process.env;
+  await ensurePackages();
+  return { ...process.env, PYTHONPATH: folder };
 }
 
 async function ensurePackages(): Promise<void> {
@@ -46,7 +54,7 @@ async function ensurePackages(): Promise<void> {
     }
     try {
       rmSync(folder, { recursive: true, force: true });
-      await promisify(execFile)(
+      await run(
         command,
         [
           '-m',

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { fixtureModel, serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
 import { fixture, root } from '../helpers/paths.js';
-import { pythonWith } from '../helpers/python-clients.js';
+import { runPython } from '../helpers/python.js';
 
 let served: ServedFixtures;
 
@@ -19,13 +17,8 @@ beforeAll(async () => {
 afterAll(() => served.close());
 
 it('a client in Python is answered as TensorFlow Serving would', async () => {
-  const python = pythonWith(['grpc', 'grpc_tools'], ['grpcio', 'grpcio-tools']);
   const script = path.join(root, 'test/clients/grpc_client.py');
-  const { stdout } = await promisify(execFile)(
-    python,
-    [script, fixture('protos'), served.address],
-    { timeout: 120_000 },
-  );
+  const stdout = await runPython([script, fixture('protos'), served.address]);
   const spec = (signature: string) => ({
     name: 'half',
     version: '124',

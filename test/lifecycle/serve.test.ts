@@ -344,7 +344,8 @@ it('SSL files, a token and front-end threads come by flags', async () => {
     '--frontend_threads=1',
   ]);
   await server.ready();
-  const printed = await runPython(
+  const printed = await runPython([
+    '-c',
     `
 import requests, sys
 port, authority = sys.argv[1:]
@@ -352,8 +353,9 @@ url = f"https://localhost:{port}/v1/models/half:predict"
 for headers in ({}, {"Authorization": "Bearer s3cret"}):
     answer = requests.post(url, json={"instances": [1]}, headers=headers, verify=authority)
     print(answer.status_code, answer.json())`,
-    { args: [String(port), path.join(certificates, 'authority.pem')] },
-  );
+    String(port),
+    path.join(certificates, 'authority.pem'),
+  ]);
   expect(authority.certificate).toContain('BEGIN CERTIFICATE');
   expect(printed.split('\n')).toEqual([
     expect.stringMatching(/^401 /),
@@ -374,16 +376,17 @@ it("takes a client's request from Python as it stands", async () => {
   ]);
   await server.ready();
   // As a client of TensorFlow Serving has it, the port aside.
-  const printed = await runPython(
+  const printed = await runPython([
+    '-c',
     `
-import json, sys
+import sys
 import numpy as np
 import requests
 image = np.random.default_rng(1).random((1, 96, 96, 3), dtype=np.float32)
 response = requests.post("http://localhost:8501/v1/models/mobilenetv2:predict".replace("8501", sys.argv[1]), json={"instances": image.tolist()})
 print(response.status_code, np.array(response.json()["predictions"]).shape, float(np.sum(response.json()["predictions"])))`,
-    { args: [String(port)] },
-  );
+    String(port),
+  ]);
   const [, status, shape, sum] = /^(\d+) (\(.*\)) (.*)\n$/.exec(printed) ?? [];
   expect([status, shape]).toEqual(['200', '(1, 10)']);
   expect(Number(sum)).toBeCloseTo(1, 5);
