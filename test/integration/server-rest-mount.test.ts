@@ -79,6 +79,20 @@ describe('in an existing application', () => {
   });
 });
 
+it('injected requests give their place back, as others do', async () => {
+  const app = fastify();
+  await app.register(tensorflowServing, {
+    models: repository,
+    service: new TensorFlowServing(repository),
+    maxConcurrentRequests: 1,
+  });
+  for (let i = 0; i < 3; i++) {
+    const payload = '{"instances": [1.0]}';
+    expect((await app.inject({ method: 'POST', url: predictUrl, payload })).statusCode).toBe(200);
+  }
+  await app.close();
+});
+
 describe('beside the models', () => {
   let server: TestServer;
   const metrics = new Metrics();

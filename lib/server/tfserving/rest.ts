@@ -67,7 +67,7 @@ export const tensorflowServing: FastifyPluginCallback<TensorFlowServingRestOptio
   const front = new RestFrontEnd(options, fastify.prefix);
   fastify.removeAllContentTypeParsers();
   // Bodies are read by the handler, so that what a service checks before it comes before them.
-  fastify.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
+  fastify.addContentTypeParser([jsonType, otherType], (_request, _payload, parsed) => parsed(null));
   fastify.addHook('onRequest', (request, _reply, next) => {
     acceptAnyContentType(request.raw);
     next();
@@ -364,12 +364,15 @@ function inputsOf({ model }: ServedModel, name: string): readonly InputType[] {
   return inputs;
 }
 
-/** Fastify answers 415 for a content type that is none; here it says nothing, so it may. */
+const jsonType = 'application/json';
+const otherType = 'application/octet-stream';
+
+/**
+ * Fastify answers 415 for a content type that is none; here it says nothing, so it may. What is not
+ * one of two is made one of them, because Fastify remembers the parser of a type, but not that of all.
+ */
 function acceptAnyContentType({ headers }: IncomingMessage): void {
-  const type = headers['content-type'];
-  if (type !== undefined && type !== 'application/json') {
-    headers['content-type'] = 'application/octet-stream';
-  }
+  if (headers['content-type'] !== jsonType) headers['content-type'] = otherType;
 }
 
 function sendJson(reply: FastifyReply, httpStatus: number, body: Buffer): void {
