@@ -1,4 +1,5 @@
 // What the soaks share: work in steps, with resident memory watched after the first part of it.
+import { existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
 
@@ -27,7 +28,14 @@ async function resident() {
   }
   const { rss, external } = process.memoryUsage();
   // What JavaScript's heap has resident, free or not.
-  return { rss, external, heap: getHeapStatistics().total_physical_size };
+  return { rss, external, heap: getHeapStatistics().total_physical_size, files: residentFiles() };
+}
+
+/** What is resident of mapped files: code and constants, read in as they are first used. */
+function residentFiles() {
+  const status = '/proc/self/status';
+  if (!existsSync(status)) return 0;
+  return 1024 * Number(/^RssFile:\s+(\d+) kB$/m.exec(readFileSync(status, 'utf8'))?.[1] ?? 0);
 }
 
 /**
@@ -44,10 +52,10 @@ async function resident() {
 export async function soak({ name, unit, total, work, warmUp = total / 100 }) {
   console.log(`${name}: ${total} ${unit}`);
   const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-  const show = (done, { rss, external, heap }) =>
+  const show = (done, { rss, external, heap, files }) =>
     console.log(
       `${`${Number(done.toPrecision(4))} ${unit}`.padStart(20)}   resident ${megabytes(rss)}   ` +
-        `external ${megabytes(external)}   heap ${megabytes(heap)}`,
+        `external ${megabytes(external)}   heap ${megabytes(heap)}   files ${megabytes(files)}`,
     );
   await work(warmUp);
   const first = await resident();
