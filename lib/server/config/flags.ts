@@ -178,7 +178,7 @@ const flags = {
   max_concurrent_requests: whole(
     2000,
     'limits',
-    'requests under way in all, more is 429; 0: no limit',
+    'requests under way in all, more is 503; 0: no limit',
   ),
   max_queued_runs: whole(16_384, 'limits', 'runs of a model that wait for a lane, more is 503'),
   max_connections: whole(20_000, 'limits', 'connections of each port; 0: no limit'),
