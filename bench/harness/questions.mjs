@@ -53,6 +53,7 @@ export const names = [
   'json-codec',
   'rest-predict',
   'rest-images',
+  'grpc-predict',
 ];
 
 const defaultBlockMs = 60;
