@@ -46,8 +46,8 @@ TEST("tensorflow: a graph with ordinary shapes passes") {
 }
 
 TEST("tensorflow: a constant whose elements overflow is refused") {
-  const Status status = CheckGraphDef(ConstantOf({int64_t{1} << 40, int64_t{1} << 40}));
-  CHECK(status.code() == StatusCode::kModelInvalid);
+  const auto checked = CheckGraphDef(ConstantOf({int64_t{1} << 40, int64_t{1} << 40}));
+  CHECK(checked.status().code() == StatusCode::kModelInvalid);
 }
 
 TEST("tensorflow: shapes that protobuf would merge count as one") {
@@ -73,6 +73,16 @@ TEST("tensorflow: constants inside functions are checked") {
   CHECK(!CheckGraphDef(Sub(2, Sub(1, node))).ok());
 }
 
+TEST("tensorflow: an operation that takes one rank alone is found in nodes and functions") {
+  const auto found = [](const std::string& graph) { return CheckGraphDef(graph)->rank_bound; };
+  const std::string node = Sub(1, "features/conv") + Sub(2, "Conv2D");
+  CHECK(found(Sub(1, node)) == "Conv2D");
+  CHECK(found(Sub(2, Sub(1, Sub(3, node)))) == "Conv2D");
+  CHECK(found(Sub(1, Sub(2, "_FusedConv2D"))) == "_FusedConv2D");
+  CHECK(found(Sub(1, Sub(1, "Conv2D") + Sub(2, "Mul"))).empty());
+  CHECK(found("").empty());
+}
+
 TEST("tensorflow: a graph nested without end is refused, not followed") {
   std::string attribute;
   for (int i = 0; i < 10000; ++i) attribute = Sub(10, Sub(2, Sub(2, attribute)));
@@ -90,7 +100,7 @@ TEST("tensorflow: a SavedModel that would end the process is refused at load") {
   const auto bytes = ReadMessageFile(std::string(TENON_FIXTURES_DIR) +
                                      "/hostile/saved_model_huge_constant/saved_model.pb");
   CHECK_OK(bytes);
-  CHECK(CheckSavedModel(bytes.value()).code() == StatusCode::kModelInvalid);
+  CHECK(CheckSavedModel(bytes.value()).status().code() == StatusCode::kModelInvalid);
 }
 
 }  // namespace tenon::tensorflow

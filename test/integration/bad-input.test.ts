@@ -183,6 +183,27 @@ describe('shapes that are not compared', () => {
     expect((await model.run([[1, 2, 3, 4]]))['output']?.shape).toEqual([1, 1]);
   });
 
+  it('are compared in rank where TensorFlow would end the process', async () => {
+    await using model = await load(modelPath('digits_cnn_tf'), { validateShapes: false });
+    for (const shape of [[], [0], [2, 2], [1, 8, 8], [1, 8, 8, 1, 1]]) {
+      const images = Tensor.alloc('float32', shape);
+      const expected = ['rank 4', '"images"', `[${shape.join(',')}]`, 'Conv2D'];
+      await expectError('ERR_TENON_SHAPE', () => model.run({ images }), ...expected);
+      await expectError('ERR_TENON_SHAPE', () => model.runSync({ images }), ...expected);
+    }
+    const { probabilities } = await model.run({ images: Tensor.alloc('float32', [2, 8, 8, 1]) });
+    expect(probabilities?.shape).toEqual([2, 10]);
+    const other = Tensor.alloc('float32', [1, 9, 9, 1]);
+    await expectError('ERR_TENON_RUN', () => model.run({ images: other }));
+  });
+
+  it('may have any rank in a model where no operation minds', async () => {
+    await using model = await load(modelPath('half_plus_two'), { validateShapes: false });
+    for (const shape of [[], [2, 2], [1, 1, 1]]) {
+      expect((await model.run({ x: Tensor.alloc('float32', shape) }))['y']?.shape).toEqual(shape);
+    }
+  });
+
   it('are still compared with the data', async () => {
     await using model = await load(modelPath('half_plus_two'), { validateShapes: false });
     const tensor = new Tensor('float32', [1, 2]);

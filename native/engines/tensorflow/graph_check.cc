@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "engines/tensorflow/wire.h"
 
@@ -20,6 +21,28 @@ constexpr int kMaxRank = 254;
 
 // The parser of protobuf gives up at 100.
 constexpr int kMaxDepth = 100;
+
+// Operations that need the rank they were made for, see GraphFacts.
+constexpr std::string_view kRankBound[] = {
+    "BatchMatMul", "BatchMatMulV2",         "BatchMatMulV3", "Conv2D",
+    "Conv3D",      "DepthwiseConv2dNative", "MaxPool3D",     "FakeQuantWithMinMaxVarsPerChannel",
+};
+
+// What a graph that was optimized before holds in their place.
+constexpr std::string_view kFusedPrefixes[] = {"_Fused", "_Mkl"};
+
+bool IsRankBound(std::string_view operation) {
+  for (const std::string_view name : kRankBound) {
+    if (operation == name) return true;
+  }
+  for (const std::string_view prefix : kFusedPrefixes) {
+    if (operation.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+// A NodeDef's operation.
+constexpr uint32_t kOperationField = 2;
 
 // The messages on the way from a model to its shapes.
 enum class Message {
@@ -113,6 +136,9 @@ class Walker {
         case 2: {
           const auto length = TakeVarint(&bytes);
           if (!length || *length > bytes.size()) return {};
+          if (message == Message::kNode && field == kOperationField) {
+            NoteOperation(bytes.substr(0, *length));
+          }
           if (const auto next = Next(message, field)) {
             const bool is_item = message == Message::kAttributeList;
             TENON_RETURN_IF_ERROR(
@@ -129,7 +155,13 @@ class Walker {
     return message == Message::kDimension ? AddDimension(size, shape) : Status();
   }
 
+  GraphFacts& facts() { return facts_; }
+
  private:
+  void NoteOperation(std::string_view operation) {
+    if (facts_.rank_bound.empty() && IsRankBound(operation)) facts_.rank_bound = operation;
+  }
+
   static Status AddDimension(int64_t size, ShapeCount* shape) {
     if (size < -1) {
       return {
@@ -149,17 +181,23 @@ class Walker {
     shape->elements *= size;
     return {};
   }
+
+  GraphFacts facts_;
 };
+
+Result<GraphFacts> Check(Message message, std::string_view bytes) {
+  Walker walker;
+  TENON_RETURN_IF_ERROR(walker.Walk(message, bytes, 0, nullptr));
+  return std::move(walker.facts());
+}
 
 }  // namespace
 
-Status CheckSavedModel(std::string_view bytes) {
-  return Walker().Walk(Message::kSavedModel, bytes, 0, nullptr);
+Result<GraphFacts> CheckSavedModel(std::string_view bytes) {
+  return Check(Message::kSavedModel, bytes);
 }
 
-Status CheckGraphDef(std::string_view bytes) {
-  return Walker().Walk(Message::kGraph, bytes, 0, nullptr);
-}
+Result<GraphFacts> CheckGraphDef(std::string_view bytes) { return Check(Message::kGraph, bytes); }
 
 Result<std::string> ReadMessageFile(const std::string& path) {
   const std::filesystem::path file(std::u8string(path.begin(), path.end()));

@@ -14,11 +14,18 @@ namespace tenon::tensorflow {
 // message format is TensorFlow's public protobuf one; what is no protobuf at
 // all passes, because the engine refuses that itself.
 
+struct GraphFacts {
+  // An operation of the graph whose kernels, or what TensorFlow fuses it into,
+  // end the process where a tensor has another rank than the graph was made for;
+  // empty where there is none. test/fixtures/make/tf_rank_aborts.py found them.
+  std::string rank_bound;
+};
+
 // `bytes` is a serialized SavedModel.
-Status CheckSavedModel(std::string_view bytes);
+Result<GraphFacts> CheckSavedModel(std::string_view bytes);
 
 // `bytes` is a serialized GraphDef.
-Status CheckGraphDef(std::string_view bytes);
+Result<GraphFacts> CheckGraphDef(std::string_view bytes);
 
 // The bytes of a file that TensorFlow is to read as one protobuf message.
 Result<std::string> ReadMessageFile(const std::string& path);

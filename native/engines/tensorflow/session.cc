@@ -165,7 +165,9 @@ Status TensorFlowSession::LoadSavedModel(const ModelSource& source,
     // TensorFlow looks for this file alone before it looks for a textual one.
     const auto bytes = ReadMessageFile(source.saved_model + "/saved_model.pb");
     if (!bytes.ok()) return bytes.status();
-    TENON_RETURN_IF_ERROR(CheckSavedModel(bytes.value()));
+    auto facts = CheckSavedModel(bytes.value());
+    if (!facts.ok()) return facts.status();
+    rank_bound_ = std::move(facts->rank_bound);
   }
   std::vector<const char*> tags;
   for (const std::string& tag : source.tags) tags.push_back(tag.c_str());
@@ -180,7 +182,9 @@ Status TensorFlowSession::LoadFrozenGraph(const std::string& path,
                                           const TF_SessionOptions* options) {
   const auto bytes = ReadMessageFile(path);
   if (!bytes.ok()) return bytes.status();
-  TENON_RETURN_IF_ERROR(CheckGraphDef(bytes.value()));
+  auto facts = CheckGraphDef(bytes.value());
+  if (!facts.ok()) return facts.status();
+  rank_bound_ = std::move(facts->rank_bound);
   const TF_Buffer graph_def{bytes.value().data(), bytes.value().size(), nullptr};
   const Handle<TF_ImportGraphDefOptions> import(api_.TF_NewImportGraphDefOptions(),
                                                 api_.TF_DeleteImportGraphDefOptions);
@@ -322,6 +326,17 @@ Status TensorFlowSession::InvokeWith(const RunOptions& options, const Call& call
   return traced ? trace.Write(options.trace_path) : Status();
 }
 
+Status TensorFlowSession::CheckRank(const Value& feed, const ValueSpec& spec) const {
+  if (rank_bound_.empty() || spec.unknown_rank) return {};
+  const Shape& shape =
+      feed.kind == Value::Kind::kEngineTensor ? feed.engine_tensor->shape() : feed.tensor.shape;
+  if (shape.size() == spec.shape.size()) return {};
+  return {StatusCode::kShape, "expected rank " + std::to_string(spec.shape.size()) + " for \"" +
+                                  spec.name + "\", received shape " + ShapeToString(shape) +
+                                  ": the model has " + rank_bound_ +
+                                  ", which takes no other rank"};
+}
+
 Status TensorFlowSession::CheckEndpoints(const RunRequest& request) const {
   const Signature& signature = info_.signatures[request.signature];
   const Endpoints& endpoints = endpoints_[request.signature];
@@ -338,6 +353,7 @@ Status TensorFlowSession::CheckEndpoints(const RunRequest& request) const {
       return {StatusCode::kUnsupported,
               "expected a tensor for input \"" + name + "\": other values cannot be fed"};
     }
+    TENON_RETURN_IF_ERROR(CheckRank(request.feeds[i], signature.inputs[input]));
     if (request.feeds[i].kind == Value::Kind::kEngineTensor &&
         TensorFlowEngineTensor::Of(request.feeds[i]) == nullptr) {
       return {StatusCode::kUnsupported, "expected a tensor that TensorFlow keeps for input \"" +

@@ -79,6 +79,8 @@ class TensorFlowSession : public Session, public std::enable_shared_from_this<Te
 
   // kUnsupported where one of them is no tensor.
   Status CheckEndpoints(const RunRequest& request) const;
+  // kShape where TensorFlow would end the process, see GraphFacts::rank_bound.
+  Status CheckRank(const Value& feed, const ValueSpec& spec) const;
 
   // Whether runs have shown that what `input` is fed is let go of.
   static bool LetsGoOf(const Endpoints& endpoints, size_t input) {
@@ -105,6 +107,7 @@ class TensorFlowSession : public Session, public std::enable_shared_from_this<Te
   Handle<TF_Graph> graph_;
   TF_Session* session_ = nullptr;  // its deletion takes a status: see the destructor
   ModelInfo info_;
+  std::string rank_bound_;
   std::deque<Endpoints> endpoints_;  // does not move its elements
 };
 
