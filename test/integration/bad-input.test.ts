@@ -193,7 +193,7 @@ describe('shapes that are not compared', () => {
     }
     const { probabilities } = await model.run({ images: Tensor.alloc('float32', [2, 8, 8, 1]) });
     expect(probabilities?.shape).toEqual([2, 10]);
-    const other = Tensor.alloc('float32', [1, 9, 9, 1]);
+    const other = Tensor.alloc('float32', [1, 8, 8, 3]);
     await expectError('ERR_TENON_RUN', () => model.run({ images: other }));
   });
 

@@ -24,8 +24,9 @@ constexpr int kMaxDepth = 100;
 
 // Operations that need the rank they were made for, see GraphFacts.
 constexpr std::string_view kRankBound[] = {
-    "BatchMatMul", "BatchMatMulV2",         "BatchMatMulV3", "Conv2D",
-    "Conv3D",      "DepthwiseConv2dNative", "MaxPool3D",     "FakeQuantWithMinMaxVarsPerChannel",
+    "BatchMatMul",   "BatchMatMulV2",         "BatchMatMulV3", "Conv2D",
+    "Conv3D",        "DepthwiseConv2dNative", "MaxPool3D",     "FakeQuantWithMinMaxVarsPerChannel",
+    "LSTMBlockCell",
 };
 
 // What a graph that was optimized before holds in their place.

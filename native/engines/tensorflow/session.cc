@@ -333,8 +333,7 @@ Status TensorFlowSession::CheckRank(const Value& feed, const ValueSpec& spec) co
   if (shape.size() == spec.shape.size()) return {};
   return {StatusCode::kShape, "expected rank " + std::to_string(spec.shape.size()) + " for \"" +
                                   spec.name + "\", received shape " + ShapeToString(shape) +
-                                  ": the model has " + rank_bound_ +
-                                  ", which takes no other rank"};
+                                  ": the model has " + rank_bound_ + ", which takes no other rank"};
 }
 
 Status TensorFlowSession::CheckEndpoints(const RunRequest& request) const {
