@@ -386,7 +386,7 @@ Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {
                           : job->call.work(&job->cancel);
         job->call.work = nullptr;
         if (job->borrows) job->left.set_value();
-        Settle(job);
+        Settle(this, job);
       },
       job->call.priority);
   const Napi::Promise promise = job->promise.promise();
@@ -403,8 +403,8 @@ Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {
   return promise;
 }
 
-void SessionWrap::Settle(const std::shared_ptr<Job>& job) {
-  job->promise.Settle([this, job](Napi::Env env) {
+void SessionWrap::Settle(SessionWrap* wrap, const std::shared_ptr<Job>& job) {
+  job->promise.Settle([wrap, job](Napi::Env env) {
     struct AtEnd {
       SessionWrap* wrap;
       const std::shared_ptr<Job>& job;
@@ -415,7 +415,7 @@ void SessionWrap::Settle(const std::shared_ptr<Job>& job) {
           // As in AddonState::DeliverAll: the environment is being terminated.
         }
       }
-    } const at_end{this, job};
+    } const at_end{wrap, job};
     ThrowIfError(env, job->status);
     return job->call.result(env);
   });
@@ -426,7 +426,7 @@ void SessionWrap::Stop(const std::shared_ptr<Job>& job) {
   // It left the queue, so nobody else settles it.
   job->host->stats().cancelled.fetch_add(job->call.runs, std::memory_order_relaxed);
   job->status = {StatusCode::kAborted, "the run was stopped before it began"};
-  Settle(job);
+  Settle(this, job);
 }
 
 void SessionWrap::Cancel(const Napi::CallbackInfo& info) {

@@ -76,8 +76,9 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   // the key is a bound run.
   void BindExchanged(Exchange& exchange);
 
-  // Any thread: has the job's promise settled on the environment's.
-  void Settle(const std::shared_ptr<Job>& job);
+  // Any thread: has the job's promise settled on the environment's. Only there, where
+  // nothing is delivered once it has ended, is `wrap` known to be there still.
+  static void Settle(SessionWrap* wrap, const std::shared_ptr<Job>& job);
   void Stop(const std::shared_ptr<Job>& job);
   void EndRun(const std::shared_ptr<Job>& job);
   void Release();
