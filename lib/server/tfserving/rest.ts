@@ -11,6 +11,7 @@ import { type Body, BodyReader } from '../http-body.js';
 import { errorBody, HttpError, httpStatusOfError } from '../http-status.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
+import { Turn } from '../turn.js';
 import { CloseSignal } from './close-signal.js';
 import { cancelled, invalid, statusOf, timedOut } from './errors.js';
 import { openApiDocument } from './openapi.js';
@@ -122,6 +123,7 @@ class RestFrontEnd {
   readonly #maxConcurrent: number;
   readonly #bodies: BodyReader;
   readonly #prefixLength: number;
+  readonly #turn = new Turn();
   #active = 0;
 
   constructor(options: TensorFlowServingRestOptions, prefix: string) {
@@ -236,7 +238,6 @@ class RestFrontEnd {
     });
     const outcome: Outcome = { version: undefined, signature: undefined };
     let started = performance.now();
-    let status: StatusName = 'OK';
     try {
       body = await this.#bodies.read(request.raw);
       if (response.closed) {
@@ -245,19 +246,33 @@ class RestFrontEnd {
       }
       started = performance.now();
       const answer = await this.#answer(target, body.bytes, outcome, started, signal);
-      void reply.header('model-version', String(outcome.version));
-      sendJson(reply, 200, answer);
+      this.#turn.atEnd(() => {
+        void reply.header('model-version', String(outcome.version));
+        sendJson(reply, 200, answer);
+        this.#ended(reply, target, outcome, 'OK', started);
+      });
+      return;
     } catch (error) {
       const failure = statusOf(error);
-      ({ status } = failure);
       if (failure instanceof HttpError) this.#metrics?.refused('REST', 'body_size');
       sendError(reply, failure);
+      this.#ended(reply, target, outcome, failure.status, started);
     }
+  }
+
+  /** The answer to a predict, classify or regress has been handed over. */
+  #ended(
+    reply: FastifyReply,
+    { kind, spec }: PostTarget,
+    { version, signature }: Outcome,
+    status: StatusName,
+    started: number,
+  ): void {
     this.#metrics?.request({
-      model: target.spec.name,
-      version: outcome.version,
-      signature: outcome.signature,
-      method: apiMethods[target.kind],
+      model: spec.name,
+      version,
+      signature,
+      method: apiMethods[kind],
       entrypoint: 'REST',
       status,
       micros: (performance.now() - started) * 1000,
