@@ -215,7 +215,8 @@ function examplesOf(result: NativeJsonExamples): DecodedExamples {
  * the order they are given; strings whose output ends in "_bytes" are `{"b64": …}`.
  *
  * @param outputs In host memory. What is not Tenon's own is copied where another thread writes.
- * @returns A promise where there are more than `encodeAtOnceMaxElements`.
+ * @returns The text, a string where it is short and has nothing but ASCII; a promise where there are
+ *   more than `encodeAtOnceMaxElements`.
  * @throws StatusError with TensorFlow Serving's texts; ERR_TENON_TOO_LARGE for an answer of 2 GiB
  *   or more, ERR_TENON_OUT_OF_MEMORY, ERR_TENON_QUEUE_FULL, ERR_TENON_DISPOSED,
  *   ERR_TENON_UNSUPPORTED for tensors that stay in their engine.
@@ -223,7 +224,7 @@ function examplesOf(result: NativeJsonExamples): DecodedExamples {
 export function encodePredict(
   format: JsonFormat,
   outputs: readonly JsonOutput[],
-): Buffer | Promise<Buffer> {
+): string | Buffer | Promise<string | Buffer> {
   const { json } = nativeAddon();
   const form = format === 'row' ? rowForm : columnarForm;
   const names = outputs.map(({ name }) => name);
@@ -248,7 +249,8 @@ function nativeTensor(name: string, tensor: Tensor): NativeTensorIn {
   );
 }
 
-function textOf(result: ArrayBuffer | NativeRefusal): Buffer {
+function textOf(result: ArrayBuffer | string | NativeRefusal): string | Buffer {
+  if (typeof result === 'string') return result;
   if (result instanceof ArrayBuffer) return Buffer.from(result);
   throw refusal(result);
 }

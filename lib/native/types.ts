@@ -486,19 +486,22 @@ export interface NativeJson {
   ): Promise<NativeJsonPredict>;
   decodeExamples(body: Uint8Array, onThread: false): NativeJsonExamples;
   decodeExamples(body: Uint8Array, onThread: true): Promise<NativeJsonExamples>;
-  /** Form 0 lists instances, 1 whole tensors. Memory that is Tenon's goes by pointer. */
+  /**
+   * Form 0 lists instances, 1 whole tensors. Memory that is Tenon's goes by pointer. A short text
+   * of ASCII is a string.
+   */
   encodePredict(
     form: 0 | 1,
     names: readonly string[],
     tensors: readonly NativeTensorIn[],
     onThread: false,
-  ): ArrayBuffer | NativeRefusal;
+  ): ArrayBuffer | string | NativeRefusal;
   encodePredict(
     form: 0 | 1,
     names: readonly string[],
     tensors: readonly NativeTensorIn[],
     onThread: true,
-  ): Promise<ArrayBuffer | NativeRefusal>;
+  ): Promise<ArrayBuffer | string | NativeRefusal>;
   encodeNumber(number: number, isFloat: boolean): string;
 }
 

@@ -141,6 +141,7 @@ export class Metrics implements ServingMetrics {
     labels: ['entrypoint', 'limit'],
   });
   readonly #series = new Map<string, RequestSeries>();
+  readonly #runtimeSeries = new Map<string, { observe(micros: number): void }>();
   readonly #thread: string;
   readonly #models: (() => Iterable<MeasuredModel>) | undefined;
   readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
@@ -181,7 +182,14 @@ export class Metrics implements ServingMetrics {
   }
 
   runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void {
-    this.#runtime.with(model, method, engine).observe(micros);
+    // No method or engine has a NUL in its name, whatever the model is called.
+    const key = `${model}\0${method}\0${engine}`;
+    let series = this.#runtimeSeries.get(key);
+    if (series === undefined) {
+      series = this.#runtime.with(model, method, engine);
+      if (this.#runtimeSeries.size < maxCached) this.#runtimeSeries.set(key, series);
+    }
+    series.observe(micros);
   }
 
   examples(model: string, count: number): void {

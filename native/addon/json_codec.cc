@@ -1,5 +1,6 @@
 #include "addon/json_codec.h"
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <new>
@@ -223,9 +224,23 @@ struct Encoded {
   std::unique_ptr<codec::TextBuffer> text = std::make_unique<codec::TextBuffer>();
 };
 
+// A string of so few bytes costs less than a buffer, and goes to a socket with the header.
+constexpr size_t kMaxStringBytes = 1024;
+
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
+}
+
 Napi::Value WriteEncoded(Napi::Env env, Encoded& encoded) {
   if (encoded.error) return WriteRefusal(env, *encoded.error);
   const size_t size = encoded.text->size();
+  if (size <= kMaxStringBytes && IsAscii(encoded.text->text())) {
+    napi_value string;
+    const napi_status status =
+        napi_create_string_latin1(env, encoded.text->text().data(), size, &string);
+    if (status != napi_ok) throw Napi::Error::New(env);
+    return {env, string};
+  }
   if (size >= kExternalMinBytes && AddonState::Of(env).MayHandOut(size)) {
     const auto memory = encoded.text->Take();
     return ExternalBuffer(env, memory.get(), size, memory);

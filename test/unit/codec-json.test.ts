@@ -376,6 +376,13 @@ describe('encodePredict', () => {
     }
   });
 
+  it('gives a short text of ASCII as a string, and bytes for any other', async () => {
+    const encoded = (y: Tensor) => encodePredict('row', [{ name: 'y', tensor: y }]);
+    expect(typeof (await encoded(new Tensor('string', ['e'])))).toBe('string');
+    expect(await encoded(new Tensor('string', ['é']))).toBeInstanceOf(Buffer);
+    expect(await encoded(new Tensor('string', ['e'.repeat(2000)]))).toBeInstanceOf(Buffer);
+  });
+
   it('writes large strings, and strings of any bytes', async () => {
     const texts = Array.from({ length: 3000 }, (_, i) => `${i} ü ${'"'.repeat(i % 7)}`);
     const written = await encode('columnar', { y: new Tensor('string', texts) });

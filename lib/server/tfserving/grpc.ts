@@ -39,6 +39,7 @@ import {
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
 import { invalid, statusOf } from './errors.js';
+import { letGo } from './let-go.js';
 import type { CallContext, NamedTensor, TensorFlowServing } from './service.js';
 
 export interface GrpcServerOptions extends Omit<GrpcTransportOptions, 'methods' | 'onRefused'> {
@@ -338,13 +339,6 @@ class GrpcFrontEnd {
     return encodeReloadConfigResponse();
   }
 }
-
-/** Memory outside of the JavaScript heap is given back at once; small tensors have none. */
-function letGo(tensor: Tensor): void {
-  if (tensor.size > smallSize) tensor.dispose();
-}
-
-const smallSize = 256;
 
 const noModel: RequestModelSpec = {
   name: '',

@@ -14,6 +14,7 @@ import type { ModelDirectory, ServedModel } from '../models.js';
 import { Turn } from '../turn.js';
 import { CloseSignal } from './close-signal.js';
 import { cancelled, invalid, statusOf, timedOut } from './errors.js';
+import { letGo } from './let-go.js';
 import { openApiDocument } from './openapi.js';
 import {
   classifyJson,
@@ -286,7 +287,7 @@ class RestFrontEnd {
     outcome: Outcome,
     started: number,
     signal: AbortSignal,
-  ): Promise<Buffer> {
+  ): Promise<string | Buffer> {
     const served = this.#models.acquire(spec);
     try {
       outcome.version = served.version;
@@ -316,7 +317,7 @@ class RestFrontEnd {
     outcome: Outcome,
     started: number,
     signal: AbortSignal,
-  ): Promise<Buffer> {
+  ): Promise<string | Buffer> {
     const decoding = decodePredict(body, (signature) => inputsOf(served, signature));
     const { signatureName, format, feeds } =
       decoding instanceof Promise ? await decoding : decoding;
@@ -329,10 +330,11 @@ class RestFrontEnd {
       );
       ({ outputs } = result);
       outcome.signature = result.signatureName;
-      return await encodePredict(format, outputs);
+      const answer = encodePredict(format, outputs);
+      return answer instanceof Promise ? await answer : answer;
     } finally {
-      for (const name of Object.keys(feeds)) feeds[name]?.dispose();
-      for (const { tensor } of outputs) tensor.dispose();
+      for (const name of Object.keys(feeds)) letGo(feeds[name] as Tensor);
+      for (const { tensor } of outputs) letGo(tensor);
     }
   }
 
@@ -390,9 +392,14 @@ function acceptAnyContentType({ headers }: IncomingMessage): void {
   if (headers['content-type'] !== jsonType) headers['content-type'] = otherType;
 }
 
-function sendJson(reply: FastifyReply, httpStatus: number, body: Buffer): void {
-  void reply.code(httpStatus).header('content-type', 'application/json').send(body);
+function sendJson(reply: FastifyReply, httpStatus: number, body: string | Buffer): void {
+  void reply.code(httpStatus).header('content-type', 'application/json');
+  // A string that goes through no serializer gets a charset.
+  if (typeof body === 'string') void reply.serializer(asItIs);
+  void reply.send(body);
 }
+
+const asItIs = (body: string): string => body;
 
 function sendError(reply: FastifyReply, error: StatusError): void {
   sendJson(reply, httpStatusOfError(error), errorBody(error.message));

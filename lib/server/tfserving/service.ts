@@ -7,7 +7,14 @@
  */
 
 import { StatusError } from '../../codec/status.js';
-import { type Dimension, type Signature, Tensor, type Value, type ValueSpec } from '../../index.js';
+import {
+  type AsyncRunOptions,
+  type Dimension,
+  type Signature,
+  Tensor,
+  type Value,
+  type ValueSpec,
+} from '../../index.js';
 import type { Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
@@ -400,15 +407,14 @@ export class TensorFlowServing<Config = unknown> {
     if (timeoutMs !== undefined && timeoutMs <= 0) throw timedOut();
     const started = performance.now();
     try {
-      return await model.run(feeds, {
-        signature: plan.signature.name,
-        ...(wanted.length === plan.outputs.length ? {} : { outputs: wanted }),
-        ...(signal === undefined ? {} : { signal }),
-        ...(timeoutMs === undefined || timeoutMs > maxTimeoutMs
-          ? {}
-          : { timeoutMs: Math.ceil(timeoutMs) }),
-        ...(priority === undefined ? {} : { priority }),
-      });
+      const options: AsyncRunOptions = { signature: plan.signature.name };
+      if (wanted.length !== plan.outputs.length) options.outputs = wanted;
+      if (signal !== undefined) options.signal = signal;
+      if (timeoutMs !== undefined && timeoutMs <= maxTimeoutMs) {
+        options.timeoutMs = Math.ceil(timeoutMs);
+      }
+      if (priority !== undefined) options.priority = priority;
+      return await model.run(feeds, options);
     } catch (error) {
       throw statusOf(error, {
         engine: model.engine,
