@@ -48,7 +48,7 @@ export interface DecodedPredict {
   readonly signatureName: string;
   readonly format: JsonFormat;
   /**
-   * By input: what the body had, usually all of them. Memory of Tenon's own (that of 16 KiB or more
+   * By input: what the body had, usually all of them. Memory of Tenon's own (that of more than 16 KiB
    * is external and aligned to 64 bytes), to be disposed of after use.
    */
   readonly feeds: Record<string, Tensor>;
@@ -152,11 +152,11 @@ class PredictDecoder {
       this.#useSignature(name);
       return undefined;
     }
-    const [, form, ...pairs] = result;
+    const [, form, tensors] = result;
     const feeds: Record<string, Tensor> = Object.create(null) as Record<string, Tensor>;
-    for (let i = 0; i < pairs.length; i += 2) {
-      const spec = this.#inputs?.specs[pairs[i] as number];
-      if (spec !== undefined) feeds[spec.name] = tensorOf(pairs[i + 1] as NativeTensorOut);
+    for (let i = 0; i < tensors.length; i++) {
+      const spec = this.#inputs?.specs[result[3 + i] as number];
+      if (spec !== undefined) feeds[spec.name] = tensorOf(tensors[i] as NativeTensorOut);
     }
     const format = form === rowForm ? 'row' : 'columnar';
     return { signatureName: this.#signatureName, format, feeds };

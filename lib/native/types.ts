@@ -459,7 +459,12 @@ export type NativeRefusal = readonly [outcome: 2, code: number, message: string]
 
 /** `outcome` 1: the body asks for another signature. */
 export type NativeJsonPredict =
-  | readonly [outcome: 0, form: 0 | 1, ...feeds: readonly (number | NativeTensorOut)[]]
+  | readonly [
+      outcome: 0,
+      form: 0 | 1,
+      tensors: readonly NativeTensorOut[],
+      ...inputs: readonly number[],
+    ]
   | readonly [outcome: 1, signature: string]
   | NativeRefusal;
 
@@ -477,7 +482,7 @@ export interface NativeJson {
     names: readonly string[],
     dtypes: readonly number[],
   ): NativeJsonInputs;
-  /** Without inputs the body is only checked. Feeds come as pairs: which input, and its tensor. */
+  /** Without inputs the body is only checked. Of each tensor there is the index of its input. */
   decodePredict(body: Uint8Array, inputs: NativeJsonInputs | null, onThread: false): NativeJsonPredict;
   decodePredict(
     body: Uint8Array,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "addon/errors.h"
+#include "addon/exchange.h"
 #include "addon/state.h"
 #include "addon/values.h"
 #include "codec/decimal.h"
@@ -154,6 +155,18 @@ std::shared_ptr<const Inputs> ReadInputs(Napi::Value value) {
   return *value.As<Napi::External<std::shared_ptr<const Inputs>>>().Data();
 }
 
+Napi::Value WriteTensors(Napi::Env env, const std::vector<Value>& tensors) {
+  ByteCounts bytes;
+  const Napi::Value given = AddonState::Of(env).exchange.Give(env, tensors, &bytes);
+  if (!given.IsEmpty()) return given;
+  Napi::Array written = Napi::Array::New(env, tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    written.Set(i, WriteValue(env, tensors[i], &bytes));
+  }
+  return written;
+}
+
 Napi::Value WritePredict(Napi::Env env, codec::PredictBody& body) {
   switch (body.outcome) {
     case codec::PredictBody::Outcome::kRefused: return WriteRefusal(env, body.error);
@@ -165,15 +178,17 @@ Napi::Value WritePredict(Napi::Env env, codec::PredictBody& body) {
     }
     case codec::PredictBody::Outcome::kDecoded: break;
   }
-  Napi::Array result = Napi::Array::New(env, 2 + 2 * body.feeds.size());
+  std::vector<Value> tensors;
+  tensors.reserve(body.feeds.size());
+  Napi::Array result = Napi::Array::New(env, 3 + body.feeds.size());
   result.Set(0u, static_cast<uint32_t>(kDone));
   result.Set(1u, static_cast<uint32_t>(body.form));
-  ByteCounts bytes;
-  uint32_t at = 2;
+  uint32_t at = 3;
   for (auto& [input, tensor] : body.feeds) {
     result.Set(at++, static_cast<uint32_t>(input));
-    result.Set(at++, WriteValue(env, Value::Of(std::move(tensor)), &bytes));
+    tensors.push_back(Value::Of(std::move(tensor)));
   }
+  result.Set(2u, WriteTensors(env, tensors));
   return result;
 }
 
