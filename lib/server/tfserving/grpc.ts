@@ -194,7 +194,9 @@ class GrpcFrontEnd {
       } finally {
         ended?.();
         metrics?.request({
-          ...outcome,
+          model: outcome.model,
+          version: outcome.version,
+          signature: outcome.signature,
           method,
           entrypoint: 'GRPC',
           status,
