@@ -233,7 +233,7 @@ describe('load options', () => {
       allowGrowth: true,
       visibleDeviceList: '1,0',
     });
-    expect(decoded.graphOptions?.optimizerOptions).toEqual({
+    expect(decoded.graphOptions?.optimizerOptions).toMatchObject({
       globalJitLevel: 2,
       optLevel: -1,
       cpuGlobalJit: true,
