@@ -59,6 +59,8 @@ export function examplesIn(pages: readonly Page[], languages: readonly string[])
 export function makeProject(folder: string): void {
   mkdirSync(folder, { recursive: true });
   linkPackage(folder, 'tenon', root);
+  // What an application has beside it.
+  linkPackage(folder, 'fastify', path.join(root, 'node_modules/fastify'));
   symlinkSync(fixture('models'), path.join(folder, 'models'), 'junction');
   symlinkSync(fixture('lora'), path.join(folder, 'lora'), 'junction');
   symlinkSync(fixture('digits/png'), path.join(folder, 'images'), 'junction');
