@@ -9,6 +9,7 @@ import { type StatusName, StatusError } from '../../codec/status.js';
 import type { DType, Signature, Tensor } from '../../index.js';
 import { type Body, BodyReader } from '../http-body.js';
 import { errorBody, HttpError, httpStatusOfError } from '../http-status.js';
+import { expositionContentType } from '../metric-registry.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
 import { Turn } from '../turn.js';
@@ -96,7 +97,7 @@ export const tensorflowServing: FastifyPluginCallback<TensorFlowServingRestOptio
   if (page !== undefined) {
     fastify.get(page.path, async (_request, reply) => {
       const text = await page.render();
-      return reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(text);
+      return reply.header('content-type', expositionContentType).send(text);
     });
   }
   done();
