@@ -319,6 +319,26 @@ describe('runs', () => {
     });
   });
 
+  it('that wait behind another on a connection that goes give their place back', async () => {
+    const own = await serveWith({ rest: { maxConcurrentRequests: 2 } });
+    const { socket } = await open(own.port);
+    const body = '{"inputs": 200000}';
+    const slow = `POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    socket.write(slow + slow);
+    await eventually(async () => {
+      expect((await own.ask('POST', predictUrl, { body: good })).status).toBe(503);
+    });
+    socket.destroy();
+    await eventually(async () => {
+      const answers = [1, 2].map(() => own.ask('POST', predictUrl, { body: good }));
+      const statuses = (await Promise.all(answers)).map(({ status }) => status);
+      expect(statuses).toEqual([200, 200]);
+    });
+    const again = repository.acquire({ name: 'slow' });
+    await eventually(() => expect(again.model.stats().busyLanes).toBe(0));
+    again.release();
+  });
+
   // A half-closed connection cannot be told from a closed one, whose run nobody waits for.
   it.each([
     ['closed', (socket: Socket) => socket.destroy()],

@@ -1,9 +1,11 @@
 /** The REST routes beside others: in an existing Fastify application, health, metrics, OpenAPI. */
 
+import { type AddressInfo, connect } from 'node:net';
+
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { fastify } from 'fastify';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { StatusError } from '../../lib/codec/status.js';
 import { Metrics } from '../../lib/server/metrics.js';
@@ -12,6 +14,7 @@ import type { Repository } from '../../lib/server/repository/repository.js';
 import { tensorflowServing } from '../../lib/server/tfserving/rest.js';
 import { TensorFlowServing } from '../../lib/server/tfserving/service.js';
 import {
+  askPort,
   errorText,
   fixtureModel,
   openRepository,
@@ -90,6 +93,43 @@ it('injected requests give their place back, as others do', async () => {
     const payload = '{"instances": [1.0]}';
     expect((await app.inject({ method: 'POST', url: predictUrl, payload })).statusCode).toBe(200);
   }
+  await app.close();
+});
+
+it('requests whose client has gone before their turn hold no place', async () => {
+  let came: (value: unknown) => void = () => {};
+  let goOn: (value: unknown) => void = () => {};
+  const hasCome = new Promise((resolve) => (came = resolve));
+  const mayGoOn = new Promise((resolve) => (goOn = resolve));
+  const app = fastify();
+  let isFirst = true;
+  app.addHook('preHandler', async () => {
+    if (!isFirst) return;
+    isFirst = false;
+    came(undefined);
+    await mayGoOn;
+  });
+  await app.register(tensorflowServing, {
+    models: repository,
+    service: new TensorFlowServing(repository),
+    maxConcurrentRequests: 1,
+  });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
+  const socket = connect({ port, host: '127.0.0.1' });
+  socket.write(`POST ${predictUrl} HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{`);
+  await hasCome;
+  socket.destroy();
+  await vi.waitFor(async () => {
+    const count = await new Promise<number>((resolve) =>
+      app.server.getConnections((_error, open) => resolve(open)),
+    );
+    expect(count).toBe(0);
+  });
+  goOn(undefined);
+  await mayGoOn;
+  const { status } = await askPort(port, 'POST', predictUrl, { body: '{"instances": [1.0]}' });
+  expect(status).toBe(200);
   await app.close();
 });
 

@@ -1,6 +1,7 @@
 /** TensorFlow Serving's REST API as routes for Fastify. */
 
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 
@@ -227,12 +228,18 @@ class RestFrontEnd {
       sendError(reply, new StatusError('UNAVAILABLE', message));
       return;
     }
+    if (request.raw.destroyed) {
+      // While a caller's hook was at it. Nothing would tell any more that the request is over.
+      sendError(reply, cancelled());
+      return;
+    }
     this.#active++;
     const ended = this.#metrics?.started('REST');
     const signal = new CloseSignal();
     let body: Body | undefined;
-    // Emitted once, whether the answer was sent or its client has gone.
-    response.on('close', () => {
+    // Emitted whether the answer was sent or its client has gone.
+    closeWithConnection(response, request.raw.socket);
+    response.once('close', () => {
       this.#active--;
       ended?.();
       body?.release();
@@ -242,7 +249,7 @@ class RestFrontEnd {
     let started = performance.now();
     try {
       body = await this.#bodies.read(request.raw);
-      if (response.closed) {
+      if (signal.aborted) {
         body.release();
         throw cancelled();
       }
@@ -353,6 +360,20 @@ class RestFrontEnd {
     const timer = setTimeout(() => raw.destroy(), this.#sendTimeoutMs);
     raw.on('close', () => clearTimeout(timer));
   }
+}
+
+/** Node does not tell an answer that waits behind others of its connection when that closes. */
+function closeWithConnection(response: ServerResponse, socket: Socket): void {
+  if (response.socket !== null) return;
+  const close = (): void => {
+    if (response.socket !== null) return;
+    response.destroy();
+    response.emit('close');
+  };
+  // As many as a client sends at once.
+  socket.setMaxListeners(0);
+  socket.once('close', close);
+  response.once('close', () => socket.removeListener('close', close));
 }
 
 type PostTarget = Extract<RestTarget, { readonly kind: PostMethod }>;
