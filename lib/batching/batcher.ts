@@ -79,8 +79,6 @@ export interface BatcherParts {
   /** Numbers for batches; of one counter with those that callers give their runs. */
   readonly tickets: Tickets;
   readonly memory?: FeedMemory;
-  /** Whether a full batch may be sent before a lane is free for it. Default: true. */
-  readonly sendsAhead?: boolean;
 }
 
 /** Shapes that are kept apart at a time; idle queues make way. */
@@ -213,7 +211,8 @@ export class Batcher implements Runner {
   #laneQueue = 0;
   /** The batch that went to the lanes before one of them was free. */
   #ahead: Batch | undefined;
-  #mayGoAhead: boolean;
+  /** Until the lanes refuse such a batch. */
+  #mayGoAhead = true;
   readonly #running = new Set<Batch>();
   /** What requests that were not batched are rejected by. */
   readonly #passing = new Set<(reason: unknown) => void>();
@@ -246,12 +245,8 @@ export class Batcher implements Runner {
     number
   >;
 
-  constructor(
-    runner: Runner,
-    { options, plans, tickets, memory = copiedFeeds, sendsAhead = true }: BatcherParts,
-  ) {
+  constructor(runner: Runner, { options, plans, tickets, memory = copiedFeeds }: BatcherParts) {
     this.#runner = runner;
-    this.#mayGoAhead = sendsAhead;
     this.#options = options;
     this.#plans = plans;
     this.#tickets = tickets;
@@ -656,13 +651,14 @@ export class Batcher implements Runner {
   }
 
   /** Whether a batch of the queue is sent although all lanes are busy, see aheadMicros. */
-  #goesAhead({ line, times, failureLimit, adaptive }: Queue): boolean {
+  #goesAhead(queue: Queue): boolean {
     if (!this.#mayGoAhead || this.#ahead !== undefined || this.#inFlight !== this.#lanes) {
       return false;
     }
+    const { line, times, failureLimit } = queue;
     // After a failure nothing is in a hurry.
     if (failureLimit < Infinity) return false;
-    const limit = adaptive?.maxBatchSize ?? this.#options.maxBatchSize;
+    const limit = this.#limitOf(queue);
     if (line.rows < limit || times.batches < aheadBatches) return false;
     return times.expected(limit) <= aheadMicros;
   }

@@ -68,8 +68,7 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
   );
   const tickets = new Tickets();
   const runner = new FakeRunner(1 + below(3));
-  const sendsAhead = chance(0.5);
-  const batcher = new Batcher(runner, { options, plans: [plan, plan], tickets, sendsAhead });
+  const batcher = new Batcher(runner, { options, plans: [plan, plan], tickets });
   const isBadCall = (members: readonly (readonly unknown[])[]): boolean =>
     members.some(([feed]) => (feed as [number, number[], Float32Array])[2].includes(bad));
   const refusesBad = chance(0.3);
