@@ -45,7 +45,7 @@ const engineThread = `threads: { intraOp: 2 }, pool: { lanes: 1 }`;
 // A lane takes note of a run, and gives way, after its result is on its way: before the next run.
 const longRuns = 'for (let i = 0; i < 2; i++) await m.run({ n: 60n });';
 
-describe('niceness', () => {
+describe.runIf(process.platform === 'linux')('niceness', () => {
   it('makes threads of the engine give way from the load on, a lane from its long runs on', async () => {
     const setUp = `const m = await load(model('slow.onnx'), { ${engineThread}, niceness: 7 });`;
     expect(await threadsByNiceness(setUp, longRuns)).toEqual([{ 7: 1 }, { 7: 2 }]);
@@ -67,7 +67,9 @@ describe('niceness', () => {
       const m = await load(model('slow.onnx'), { threads: { intraOp: 2 }, pool: { shared }, niceness: 6 });`;
     expect(await threadsByNiceness(setUp, longRuns)).toEqual([{ 6: 1 }, { 3: 1, 6: 1 }]);
   });
+});
 
+describe('niceness', () => {
   it('is a number of steps that Linux has', async () => {
     await expectError('ERR_TENON_INVALID_ARGUMENT', () => createPool({ niceness: 20 }));
     await expectError('ERR_TENON_INVALID_ARGUMENT', () =>
