@@ -9,6 +9,15 @@ import path from 'node:path';
 
 import { root } from './run-command.mjs';
 
+const belowAddon = [
+  'runtime',
+  'engines',
+  'engines/onnxruntime',
+  'engines/tensorflow',
+  'codec',
+  'core',
+  'platform',
+];
 /** For each layer the layers it may include beside itself. */
 const mayInclude = {
   platform: [],
@@ -18,24 +27,8 @@ const mayInclude = {
   'engines/onnxruntime': ['engines', 'core', 'platform'],
   'engines/tensorflow': ['engines', 'core', 'platform'],
   runtime: ['engines', 'core', 'platform'],
-  addon: [
-    'runtime',
-    'engines',
-    'engines/onnxruntime',
-    'engines/tensorflow',
-    'codec',
-    'core',
-    'platform',
-  ],
-  test: [
-    'runtime',
-    'engines',
-    'engines/onnxruntime',
-    'engines/tensorflow',
-    'codec',
-    'core',
-    'platform',
-  ],
+  addon: belowAddon,
+  test: belowAddon,
 };
 const nodeHeaders = /^(napi|napi-inl|node_api|js_native_api|node|uv|v8)(\.h|\/)/;
 

@@ -182,14 +182,18 @@ describe('memory of a caller', () => {
 });
 
 describe('the feed of a request that was stopped', () => {
-  it('is held until its batch has ended', async () => {
+  function makeReleasing(): Made & { released: RunTensor[] } {
     const released: RunTensor[] = [];
     const memory: FeedMemory = {
       hold: copyTensor,
       release: (tensor) => void released.push(tensor),
       close: () => undefined,
     };
-    const { batcher, runner } = make(true, 1, memory);
+    return { ...make(true, 1, memory), released };
+  }
+
+  it('is held until its batch has ended', async () => {
+    const { batcher, runner, released } = makeReleasing();
     const requests = [1, 2].map((value, i) => send(batcher, value, { ticket: i + 1 }));
     await settle();
     batcher.cancel(1);
@@ -202,13 +206,7 @@ describe('the feed of a request that was stopped', () => {
   });
 
   it('is let go at once where no batch has it', async () => {
-    const released: RunTensor[] = [];
-    const memory: FeedMemory = {
-      hold: copyTensor,
-      release: (tensor) => void released.push(tensor),
-      close: () => undefined,
-    };
-    const { batcher, runner } = make(true, 1, memory);
+    const { batcher, runner, released } = makeReleasing();
     const first = send(batcher, 1);
     await settle();
     const waiting = send(batcher, 2, { ticket: 2 });
