@@ -148,7 +148,11 @@ class PredictDecoder {
     if (result[0] === 2) throw refusal(result);
     if (result[0] === 1) {
       const [, name] = result;
-      if (name === this.#signatureName && this.#failure !== undefined) throw this.#failure.error;
+      if (name === this.#signatureName) {
+        if (this.#failure !== undefined) throw this.#failure.error;
+        // Asked for again it would be another again: U+FFFD stands for what is no UTF-8.
+        throw new StatusError('INVALID_ARGUMENT', "'signature_name' must be UTF-8");
+      }
       this.#useSignature(name);
       return undefined;
     }

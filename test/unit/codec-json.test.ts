@@ -182,6 +182,17 @@ describe('decodePredict', () => {
     ]);
   });
 
+  it('refuses a name that is no UTF-8, though a signature has U+FFFD in its place', async () => {
+    const body = Buffer.from('{"signature_name":"\xff","inputs":[1]}', 'latin1');
+    for (const rest of ['', beyondAtOnce]) {
+      const whole = Buffer.concat([body, bytes(rest)]);
+      expect(await refusal(() => decodePredict(whole, () => x('float32')))).toEqual([
+        'INVALID_ARGUMENT',
+        "'signature_name' must be UTF-8",
+      ]);
+    }
+  });
+
   it('hands out large tensors over memory of its own, aligned for the engines', async () => {
     const count = 100_000;
     const list = Array.from({ length: count }, (_, i) => i / 8);
