@@ -26,6 +26,7 @@ import {
 } from '../../lib/codec/proto/index.js';
 import { ByteWriter, varintLength } from '../../lib/codec/proto/writer.js';
 import { StatusError, type StatusName } from '../../lib/codec/status.js';
+import { ModelSpec } from '../../lib/protobuf/tensorflow-serving.js';
 import { type DType, dtypes } from '../../lib/tensor/dtypes.js';
 import { Tensor, type TensorElements } from '../../lib/tensor/tensor.js';
 import { fixture } from '../helpers/paths.js';
@@ -490,6 +491,22 @@ describe('responses', () => {
     ];
     const bytes = encodePredictResponse({ modelSpec: spec(3n), outputs });
     expect(new Uint8Array(bytes)).toEqual(message('predictResponse'));
+  });
+
+  it('of Predict name their own model and signature, whatever characters are in them', () => {
+    for (const [name, signatureName] of [
+      ['c', 'a/b'],
+      ['b/c', 'a'],
+      ['b', 'a/c'],
+    ] as const) {
+      const bytes = encodePredictResponse({
+        modelSpec: { name, version: 1n, signatureName },
+        outputs: [],
+      });
+      const reader = new BinaryReader(bytes);
+      expect(reader.tag()[0]).toBe(2);
+      expect(ModelSpec.decode(reader.bytes())).toMatchObject({ name, signatureName });
+    }
   });
 
   it('of Predict are whole for large tensors and names of any kind', () => {

@@ -31,7 +31,9 @@ const maxEncodedSpecs = 256;
 
 /** The bytes of a response's ModelSpec, which are those of the response before. */
 export function encodeModelSpec(spec: ResponseModelSpec): Uint8Array {
-  const key = `${spec.version}/${spec.signatureName}/${spec.name}`;
+  const { name, version, signatureName } = spec;
+  // Either name may have any character in it.
+  const key = `${version}/${name.length}/${name}${signatureName}`;
   let bytes = encodedSpecs.get(key);
   if (bytes === undefined) {
     bytes = ModelSpec.encode(toModelSpec(spec));
