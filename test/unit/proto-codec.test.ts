@@ -116,6 +116,7 @@ function tensorProto(
   return writer.finish();
 }
 
+const nothing = new Uint8Array(0);
 const float = 1;
 const int32 = 3;
 const string = 7;
@@ -218,6 +219,15 @@ describe('a TensorProto', () => {
     );
     const half = packed(9, (writer) => writer.float(1));
     expect(decode(tensorProto(complex64, [2], half)).data).toEqual(new Float32Array(4));
+  });
+
+  it('of bytes in one field has the last of many, read once', () => {
+    const proto = tensorProto(24, [60 << 20], (writer) => {
+      for (let i = 0; i < 20_000; i++) writer.tag(18, WireType.LengthDelimited).bytes(nothing);
+      writer.tag(18, WireType.LengthDelimited).bytes(Uint8Array.of(1, 2));
+    });
+    const { bytes } = decode(proto);
+    expect((bytes as Uint8Array).subarray(0, 3)).toEqual(Uint8Array.of(1, 2, 2));
   });
 
   it('wraps integers that are too large for 8 or 16 bits', () => {
@@ -478,6 +488,20 @@ describe('a PredictRequest', () => {
       .bytes(part(3, 's'))
       .finish();
     expect(decodePredictRequest(bytes).modelSpec).toMatchObject({ name: 'm', signatureName: 's' });
+  });
+
+  it('merges what comes a hundred thousand times in one go', () => {
+    const long = 'm'.repeat(1 << 20);
+    const name = new BinaryWriter().tag(1, WireType.LengthDelimited).string(long).finish();
+    const value = tensorProto(float, undefined, floats(1));
+    const writer = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(name);
+    for (let i = 0; i < 100_000; i++) writer.tag(1, WireType.LengthDelimited).bytes(nothing);
+    writer.tag(2, WireType.LengthDelimited).fork();
+    writer.tag(2, WireType.LengthDelimited).bytes(value);
+    for (let i = 0; i < 100_000; i++) writer.tag(2, WireType.LengthDelimited).bytes(nothing);
+    const { modelSpec, inputs } = decodePredictRequest(writer.join().finish());
+    expect(modelSpec?.name).toBe(long);
+    expect(inputs['']?.data).toEqual(Float32Array.of(1));
   });
 });
 

@@ -293,6 +293,7 @@ function decodeValues(
   const halves =
     kind === 'varint64' ? new Int32Array(data.buffer, data.byteOffset, 2 * data.length) : undefined;
   let count = 0;
+  let last: Uint8Array | undefined;
   while (reader.position < reader.end) {
     const tag = reader.tag();
     if (tag !== packedTag && (tag !== singleTag || kind === 'bytes')) {
@@ -309,9 +310,7 @@ function decodeValues(
     }
     if (kind === 'bytes') {
       // Not repeated: the last one counts.
-      raw.fill(0);
-      raw.set(values.subarray(0, limit));
-      count = values.byteLength;
+      last = values;
     } else if (kind === 'fixed32' || kind === 'fixed64') {
       if (values.byteLength % width !== 0) throw reader.fail('fewer bytes than it announces');
       const room = Math.max(0, limit - count) * width;
@@ -327,7 +326,9 @@ function decodeValues(
       if (count < 0) throw reader.fail('a number that does not end');
     }
   }
-  return count;
+  if (last === undefined) return count;
+  raw.set(last.subarray(0, limit));
+  return last.byteLength;
 }
 
 // Each decodes varints into `data` from `index` on and gives the index behind the last; those from

@@ -49,15 +49,14 @@ export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead 
   return decoded(() => {
     const reader = new WireReader(bytes, decodeOptions);
     reader.typeName = 'tensorflow.serving.PredictRequest';
-    let modelSpec: Uint8Array | undefined;
+    const modelSpecs: Uint8Array[] = [];
     const outputFilter: string[] = [];
     const tensorProtos = new Map<string, Uint8Array>();
     while (reader.position < reader.end) {
       const tag = reader.tag();
       if (tag === modelSpecTag) {
-        const more = reader.byteString();
-        // A message that comes twice is merged, which is what its bytes in a row are.
-        modelSpec = modelSpec === undefined ? more : Buffer.concat([modelSpec, more]);
+        reader.countElement();
+        modelSpecs.push(reader.byteString());
       } else if (tag === inputsTag) {
         reader.countElement();
         readInput(reader, tensorProtos);
@@ -66,6 +65,7 @@ export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead 
         outputFilter.push(reader.text(true));
       } else reader.skip(tag);
     }
+    const modelSpec = merged(modelSpecs);
     return {
       modelSpec:
         modelSpec === undefined
@@ -80,19 +80,24 @@ export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead 
 /** An entry of the map of inputs. */
 function readInput(reader: WireReader, tensorProtos: Map<string, Uint8Array>): void {
   let alias = '';
-  let proto: Uint8Array | undefined;
+  const protos: Uint8Array[] = [];
   const outerEnd = reader.end;
   reader.end = reader.length() + reader.position;
   while (reader.position < reader.end) {
     const tag = reader.tag();
     if (tag === keyTag) alias = reader.text(true);
     else if (tag === valueTag) {
-      const more = reader.byteString();
-      proto = proto === undefined ? more : Buffer.concat([proto, more]);
+      reader.countElement();
+      protos.push(reader.byteString());
     } else reader.skip(tag);
   }
   reader.end = outerEnd;
-  tensorProtos.set(alias, proto ?? noBytes);
+  tensorProtos.set(alias, merged(protos) ?? noBytes);
+}
+
+/** A message that comes several times is merged, which is what its bytes in a row are. */
+function merged(pieces: readonly Uint8Array[]): Uint8Array | undefined {
+  return pieces.length > 1 ? Buffer.concat(pieces) : pieces[0];
 }
 
 const noBytes = new Uint8Array(0);
