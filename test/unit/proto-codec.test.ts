@@ -345,6 +345,21 @@ describe('a TensorProto', () => {
     expectStatus('INVALID_ARGUMENT', 'tensor parsing error: x: shape [', () => decode(proto));
   });
 
+  it('has no more strings than a request may, with those of the other tensors', () => {
+    const half = tensorProto(string, [2 ** 19], (writer) =>
+      writer.tag(4, WireType.LengthDelimited).bytes(new Uint8Array(2 ** 19)),
+    );
+    const one = tensorProto(string, [1]);
+    const text = 'The request has more than 1048576 strings';
+    const tensors = new Map([
+      ['a', half],
+      ['b', half],
+    ]);
+    expect(decodeTensors(tensors)['b']?.size).toBe(2 ** 19);
+    expectStatus('RESOURCE_EXHAUSTED', text, () => decodeTensors(tensors.set('c', one)));
+    expectStatus('RESOURCE_EXHAUSTED', text, () => decode(tensorProto(string, [2 ** 20 + 1])));
+  });
+
   it('may fill what the request’s budget has left', () => {
     const proto = tensorProto(float, [250], floats(1));
     const two = new Map([
@@ -412,11 +427,20 @@ describe('hostile bytes', () => {
     expect(refused).toBeLessThan(tries.length);
   });
 
-  it('that are a million empty inputs or filters do not fill memory', () => {
-    const filters = new Uint8Array(2 * 9_000_000);
-    for (let i = 0; i < filters.length; i += 2) filters[i] = (3 << 3) | 2;
+  it('that are a million empty filters or examples do not fill memory', () => {
+    const empty = (field: number): Uint8Array => {
+      const bytes = new Uint8Array(2 * (2 ** 20 + 1));
+      for (let i = 0; i < bytes.length; i += 2) bytes[i] = (field << 3) | 2;
+      return bytes;
+    };
     expectStatus('INTERNAL', 'more elements than are accepted', () =>
-      decodePredictRequestHead(filters),
+      decodePredictRequestHead(empty(3)),
+    );
+    const examples = new BinaryWriter().tag(2, WireType.LengthDelimited).fork();
+    examples.tag(1, WireType.LengthDelimited).bytes(empty(1));
+    const request = examples.join().finish();
+    expectStatus('INTERNAL', 'more elements than are accepted', () =>
+      decodeClassificationRequest(request),
     );
   });
 
@@ -618,6 +642,21 @@ describe('requests of Python', () => {
       modelSpec: undefined,
       examples: [],
     });
+  });
+
+  it('with a context that is repeated too often are refused', () => {
+    const request = new BinaryWriter().tag(2, WireType.LengthDelimited).fork();
+    request.tag(2, WireType.LengthDelimited).fork();
+    for (let i = 0; i < 65; i++) request.tag(1, WireType.LengthDelimited).bytes(nothing);
+    request.tag(2, WireType.LengthDelimited).bytes(new Uint8Array(1 << 20));
+    const bytes = request.join().join().finish();
+    for (const decodeRequest of [decodeClassificationRequest, decodeMultiInferenceRequest]) {
+      expectStatus(
+        'RESOURCE_EXHAUSTED',
+        'The examples with their context take more than 67108864 bytes',
+        () => decodeRequest(bytes),
+      );
+    }
   });
 
   it('of several inferences, of metadata and status', () => {

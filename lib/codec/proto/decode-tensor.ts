@@ -16,6 +16,7 @@ import { shapeText } from '../../tensor/shape.js';
 import { Tensor, type TensorElements } from '../../tensor/tensor.js';
 import { StatusError } from '../status.js';
 import { layoutOf, type ValueLayout } from './layout.js';
+import { decodeOptions, maxElements } from './malformed.js';
 
 /**
  * From here on elements are copied into memory of Tenon's own. Feeds of no more than this in all
@@ -29,20 +30,23 @@ const maxRank = 254;
 /** References of strings in an array, and what comes with each on its way to an engine. */
 const bytesPerString = 24;
 
-/**
- * What the tensors of one request may take beyond what its bytes are worth. A TensorProto may name
- * a shape and leave elements out, so that a few bytes stand for any amount of memory.
- */
+/** What the tensors of one request may take beyond what its bytes are worth. */
 export interface FillBudget {
+  /**
+   * A TensorProto may name a shape and leave elements out, so that a few bytes stand for any amount
+   * of memory.
+   */
   bytes: number;
+  /** Each becomes an object in JavaScript. */
+  strings: number;
 }
 
 export const maxFillBytesDefault = 64 * 1024 * 1024;
 
 /**
  * @param alias How errors call the tensor.
- * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`; a TenonError for bytes that
- *   are no TensorProto at all.
+ * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`, RESOURCE_EXHAUSTED for too
+ *   many strings; a TenonError for bytes that are no TensorProto at all.
  */
 export function decodeTensorProto(bytes: Uint8Array, alias: string, budget: FillBudget): Tensor {
   const { dataType, shape, content } = readHead(bytes);
@@ -79,7 +83,7 @@ function parsingError(alias: string, reason = ''): StatusError {
 }
 
 function newReader(bytes: Uint8Array): WireReader {
-  const reader = new WireReader(bytes, { subject: 'request' });
+  const reader = new WireReader(bytes, decodeOptions);
   reader.typeName = 'tensorflow.TensorProto';
   return reader;
 }
@@ -169,6 +173,13 @@ function charge({ shape, alias, budget }: Target, needed: number, present: numbe
     );
   }
   budget.bytes -= filled;
+}
+
+function countStrings({ size, budget }: Target): void {
+  if (size > budget.strings) {
+    throw new StatusError('RESOURCE_EXHAUSTED', `The request has more than ${maxElements} strings`);
+  }
+  budget.strings -= size;
 }
 
 /** Memory for all elements, zeroed, and its tensor. */
@@ -403,14 +414,13 @@ function decodeBools(values: Uint8Array, data: Uint8Array, start: number, limit:
 
 function stringsFromContent(target: Target, content: Uint8Array): Tensor {
   const { shape, size, alias } = target;
-  // Each length takes a byte at least, so this bounds the array, too.
   if (size > content.byteLength) throw parsingError(alias);
+  countStrings(target);
   const reader = newReader(content);
   const lengths = new Float64Array(size);
   let total = 0;
   try {
     for (let i = 0; i < size; i++) {
-      reader.countElement();
       const length = reader.uint32();
       lengths[i] = length;
       total += length;
@@ -428,15 +438,14 @@ function stringsFromContent(target: Target, content: Uint8Array): Tensor {
 function stringsFromValues(target: Target, bytes: Uint8Array): Tensor {
   const { shape, size, layout } = target;
   charge(target, size * bytesPerString, bytes.byteLength * bytesPerString);
+  countStrings(target);
   const reader = newReader(bytes);
   const tag = tagOf(layout.field, WireType.bytes);
   const elements: Uint8Array[] = [];
   while (reader.position < reader.end) {
     const next = reader.tag();
-    if (next === tag && elements.length < size) {
-      reader.countElement();
-      elements.push(reader.byteString());
-    } else reader.skip(next);
+    if (next === tag && elements.length < size) elements.push(reader.byteString());
+    else reader.skip(next);
   }
   const last = elements.at(-1) ?? noBytes;
   // The same bytes are copied for each element on the way to the engine.

@@ -16,5 +16,11 @@ export function decoded<T>(decode: () => T): T {
   }
 }
 
-/** How errors about the bytes call them. */
-export const decodeOptions = { subject: 'request' } as const;
+/**
+ * Strings, examples and other elements that one request may have, as the JSON codec's kMaxStrings:
+ * each is an object of a hundred bytes and more, of which two on the wire say that it is there.
+ */
+export const maxElements = 2 ** 20;
+
+/** How errors about the bytes call them, and how many elements they may have. */
+export const decodeOptions = { subject: 'request', maxElements } as const;

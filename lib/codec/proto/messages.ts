@@ -27,7 +27,7 @@ import {
   type TensorInfo,
   type TensorInfoCooSparse,
 } from '../../protobuf/tensorflow.js';
-import { StatusCode, type StatusName } from '../status.js';
+import { StatusCode, StatusError, type StatusName } from '../status.js';
 import { decoded, decodeOptions } from './malformed.js';
 import {
   fromModelSpec,
@@ -44,29 +44,51 @@ export interface ExamplesRequest {
   readonly examples: Uint8Array[];
 }
 
-/** @throws StatusError INTERNAL for bytes that are no ClassificationRequest; so do the others. */
+/**
+ * @throws StatusError INTERNAL for bytes that are no ClassificationRequest; so do the others.
+ *   RESOURCE_EXHAUSTED where a context, repeated for each example, makes more than 64 MiB and eight
+ *   times the request of them.
+ */
 export function decodeClassificationRequest(bytes: Uint8Array): ExamplesRequest {
-  return decoded(() => examplesRequest(ClassificationRequest.decode(bytes, decodeOptions)));
+  return decoded(() => examplesRequest(ClassificationRequest.decode(bytes, decodeOptions), bytes));
 }
 
+/** @throws As `decodeClassificationRequest`. */
 export function decodeRegressionRequest(bytes: Uint8Array): ExamplesRequest {
-  return decoded(() => examplesRequest(RegressionRequest.decode(bytes, decodeOptions)));
+  return decoded(() => examplesRequest(RegressionRequest.decode(bytes, decodeOptions), bytes));
 }
 
-function examplesRequest({ modelSpec, input }: ClassificationRequest): ExamplesRequest {
-  return { modelSpec: modelSpec && fromModelSpec(modelSpec), examples: examplesOf(input) };
+function examplesRequest(
+  { modelSpec, input }: ClassificationRequest,
+  { byteLength }: Uint8Array,
+): ExamplesRequest {
+  return {
+    modelSpec: modelSpec && fromModelSpec(modelSpec),
+    examples: examplesOf(input, byteLength),
+  };
 }
+
+/** As the JSON codec's kMaxExampleBytes. */
+const maxExampleBytes = 64 * 1024 * 1024;
 
 /**
- * The examples of an Input. A context's bytes stand before those of each example: parsed as one
- * message they are merged, the example's features over the context's.
+ * The examples of an Input in a request of so many bytes. A context's bytes stand before those of
+ * each example: parsed as one message they are merged, the example's features over the context's.
  */
-function examplesOf(input: SerializedInput | undefined): Uint8Array[] {
+function examplesOf(input: SerializedInput | undefined, requestBytes: number): Uint8Array[] {
   const kind = input?.kind;
   if (kind === undefined) return [];
   if (kind.case === 'exampleList') return kind.value.examples;
   const { context, examples } = kind.value;
   if (context.byteLength === 0) return examples;
+  const most = Math.max(maxExampleBytes, 8 * requestBytes);
+  // The examples are in the request, so that it is the context that makes them many bytes.
+  if (context.byteLength * examples.length > most) {
+    throw new StatusError(
+      'RESOURCE_EXHAUSTED',
+      `The examples with their context take more than ${most} bytes`,
+    );
+  }
   return examples.map((example) => Buffer.concat([context, example]));
 }
 
@@ -120,6 +142,7 @@ export interface DecodedMultiInferenceRequest {
   readonly examples: Uint8Array[];
 }
 
+/** @throws As `decodeClassificationRequest`. */
 export function decodeMultiInferenceRequest(bytes: Uint8Array): DecodedMultiInferenceRequest {
   return decoded(() => {
     const { tasks, input } = MultiInferenceRequest.decode(bytes, decodeOptions);
@@ -128,7 +151,7 @@ export function decodeMultiInferenceRequest(bytes: Uint8Array): DecodedMultiInfe
         modelSpec: modelSpec && fromModelSpec(modelSpec),
         methodName,
       })),
-      examples: examplesOf(input),
+      examples: examplesOf(input, bytes.byteLength),
     };
   });
 }

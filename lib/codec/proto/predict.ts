@@ -6,7 +6,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import { StatusError } from '../status.js';
 import { decodeTensorProto, maxFillBytesDefault } from './decode-tensor.js';
 import { type MeasuredTensor, measureTensorProto } from './encode-tensor.js';
-import { decoded, decodeOptions } from './malformed.js';
+import { decoded, decodeOptions, maxElements } from './malformed.js';
 import {
   encodeModelSpec,
   fromModelSpec,
@@ -106,13 +106,14 @@ const noBytes = new Uint8Array(0);
  * The tensors of a request. Small ones are views of the request's bytes, which must not change as
  * long as they are in use; large ones are in memory of Tenon's own.
  *
- * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`, INTERNAL.
+ * @throws StatusError INVALID_ARGUMENT `tensor parsing error: <alias>`, RESOURCE_EXHAUSTED for more
+ *   than 2^20 strings, INTERNAL.
  */
 export function decodeTensors(
   tensorProtos: ReadonlyMap<string, Uint8Array>,
   { maxFillBytes = maxFillBytesDefault }: DecodeTensorsOptions = {},
 ): Record<string, Tensor> {
-  const budget = { bytes: maxFillBytes };
+  const budget = { bytes: maxFillBytes, strings: maxElements };
   // A name is a client's choice: "__proto__" is one.
   const inputs = Object.create(null) as Record<string, Tensor>;
   return decoded(() => {
