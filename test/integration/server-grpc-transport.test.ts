@@ -263,6 +263,35 @@ describe('a unary call', () => {
   });
 });
 
+describe('a stream', () => {
+  it.each([3, 3_000_000])(
+    'ended before its client ends it has a status, after %i bytes',
+    async (byteLength) => {
+      const { session } = await transportOf({
+        '/t.S/Talk': {
+          stream: (call) => ({
+            onMessage: () => {
+              call.send(Buffer.alloc(byteLength));
+              call.end(new StatusError('ABORTED', 'enough'));
+            },
+            onHalfClose: () => undefined,
+            onDrain: () => undefined,
+            onClose: () => undefined,
+            onShutdown: () => undefined,
+          }),
+        },
+      });
+      const stream = open(session, '/t.S/Talk');
+      const answer = answerOf(stream);
+      stream.write(one);
+      const { trailers, body } = await answer;
+      expect(trailers).toMatchObject({ 'grpc-status': '10', 'grpc-message': 'enough' });
+      expect(body).toHaveLength(5 + byteLength);
+      expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+    },
+  );
+});
+
 describe('limits', () => {
   it('on calls at a time refuse one more, and take the next when one has ended', async () => {
     const refused: string[] = [];

@@ -598,8 +598,8 @@ class OpenCall implements StreamCall {
     } else {
       this.#hasResponded = true;
       stream.respond({ ...responseHeaders, ...trailers }, { endStream: true });
+      endReading(stream);
     }
-    endReading(stream);
   }
 
   /** Gives a client that has been slow since `before` a limit. */
@@ -638,7 +638,11 @@ class OpenCall implements StreamCall {
     if (this.#hasResponded || this.stream.destroyed || this.stream.closed) return;
     this.#hasResponded = true;
     this.stream.respond(responseHeaders, waitForTrailers);
-    this.stream.once('wantTrailers', () => this.stream.sendTrailers(this.#trailers));
+    this.stream.once('wantTrailers', () => {
+      this.stream.sendTrailers(this.#trailers);
+      // A stream that is closed before they are on their way loses them.
+      if (!this.stream.readableEnded) setImmediate(() => endReading(this.stream));
+    });
   }
 
   /** Counts bytes that came, until they are answered. */
