@@ -760,32 +760,21 @@ PredictBody BodyReader::ReadWithCare() {
     return std::move(result);
   };
   Document document;
-  if (auto error = CheckDocument(body_, &document)) return refuse(std::move(*error));
-  const auto format_error = [&](std::string_view what) {
-    return refuse(FormatError(document.root, document.end, what));
-  };
-  if (*document.root != '{') return format_error("Is not object");
-
   const char* signature = nullptr;
   const char* instances = nullptr;
   const char* inputs = nullptr;
-  Members members(document.root, document.end);
-  while (members.Next()) {
-    const char** const found = members.key() == "signature_name" ? &signature
-                               : members.key() == "instances"    ? &instances
-                               : members.key() == "inputs"       ? &inputs
-                                                                 : nullptr;
-    // Of several members with one name the first counts.
-    if (found != nullptr && *found == nullptr) *found = members.value();
+  if (auto error = ReadBody(
+          body_, &document,
+          {{"signature_name", &signature}, {"instances", &instances}, {"inputs", &inputs}})) {
+    return refuse(std::move(*error));
   }
+  const auto format_error = [&](std::string_view what) {
+    return refuse(FormatError(document.root, document.end, what));
+  };
   if (signature != nullptr) {
-    if (*signature != '"') {
-      return format_error("not formatted correctly. 'signature_name' key must be a string value.");
+    if (auto error = ReadSignatureName(signature, document, &result.signature)) {
+      return refuse(std::move(*error));
     }
-    Cursor cursor{signature, document.end};
-    std::string_view contents;
-    (void)ReadString(&cursor, &contents);
-    AppendUnescaped(contents, &result.signature);
   }
   if (result.signature.empty()) result.signature = kDefaultSignature;
   if (inputs_ == nullptr || result.signature != guess_) {

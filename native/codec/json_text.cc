@@ -408,16 +408,25 @@ std::optional<RequestError> CheckDocument(std::string_view text, Document* docum
   return std::nullopt;
 }
 
+namespace {
+
+// Behind the value that was given last, if any, and the comma after it.
+void SkipToNext(const char* value, Cursor* cursor) {
+  if (value != nullptr) {
+    cursor->at = value;
+    (void)SkipValue(cursor);
+    cursor->SkipSpace();
+    if (cursor->Peek() == ',') ++cursor->at;
+  }
+  cursor->SkipSpace();
+}
+
+}  // namespace
+
 Members::Members(const char* object, const char* end) : cursor_{object + 1, end} {}
 
 bool Members::Next() {
-  if (value_ != nullptr) {
-    cursor_.at = value_;
-    (void)SkipValue(&cursor_);
-    cursor_.SkipSpace();
-    if (cursor_.Peek() == ',') ++cursor_.at;
-  }
-  cursor_.SkipSpace();
+  SkipToNext(value_, &cursor_);
   if (cursor_.Peek() != '"') return false;
   std::string_view contents;
   (void)ReadString(&cursor_, &contents);
@@ -433,13 +442,7 @@ bool Members::Next() {
 ArrayElements::ArrayElements(const char* array, const char* end) : cursor_{array + 1, end} {}
 
 bool ArrayElements::Next() {
-  if (value_ != nullptr) {
-    cursor_.at = value_;
-    (void)SkipValue(&cursor_);
-    cursor_.SkipSpace();
-    if (cursor_.Peek() == ',') ++cursor_.at;
-  }
-  cursor_.SkipSpace();
+  SkipToNext(value_, &cursor_);
   if (cursor_.Peek() == ']') return false;
   value_ = cursor_.at;
   return true;
@@ -625,6 +628,32 @@ std::string Show(const char* value, const char* end) {
 
 RequestError FormatError(const char* value, const char* end, std::string_view what) {
   return {.message = "JSON Value: " + Show(value, end) + " " + std::string(what)};
+}
+
+std::optional<RequestError> ReadBody(std::string_view body, Document* document,
+                                     std::initializer_list<BodyMember> members) {
+  if (auto error = CheckDocument(body, document)) return error;
+  if (*document->root != '{') return FormatError(document->root, document->end, "Is not object");
+  Members found(document->root, document->end);
+  while (found.Next()) {
+    for (const auto& [name, value] : members) {
+      if (*value == nullptr && name == found.key()) *value = found.value();
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<RequestError> ReadSignatureName(const char* value, const Document& document,
+                                              std::string* name) {
+  if (*value != '"') {
+    return FormatError(document.root, document.end,
+                       "not formatted correctly. 'signature_name' key must be a string value.");
+  }
+  Cursor cursor{value, document.end};
+  std::string_view contents;
+  (void)ReadString(&cursor, &contents);
+  AppendUnescaped(contents, name);
+  return std::nullopt;
 }
 
 }  // namespace tenon::codec

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "codec/request_error.h"
@@ -127,5 +129,19 @@ std::string_view TypeOf(const char* value);
 std::string Show(const char* value, const char* end);
 
 RequestError FormatError(const char* value, const char* end, std::string_view what);
+
+// --- Bodies ---
+
+// A member that a body may have: its name, and where its value is to be noted.
+using BodyMember = std::pair<std::string_view, const char**>;
+
+// Checks the whole body, an object, and finds members, of several with one name the
+// first. What it does not have is left as it is.
+std::optional<RequestError> ReadBody(std::string_view body, Document* document,
+                                     std::initializer_list<BodyMember> members);
+
+// The value of "signature_name", appended to `name`.
+std::optional<RequestError> ReadSignatureName(const char* value, const Document& document,
+                                              std::string* name);
 
 }  // namespace tenon::codec
