@@ -1,5 +1,6 @@
-import type { StatusName } from '../codec/status.js';
+import { StatusError, type StatusName } from '../codec/status.js';
 import type { Model } from '../index.js';
+import type { ModelVersionStatusState } from '../protobuf/tensorflow-serving.js';
 
 /** Which version of which model a request means; with neither version nor label the highest one. */
 export interface ModelSpec {
@@ -8,17 +9,8 @@ export interface ModelSpec {
   readonly label?: string | undefined;
 }
 
-/** tensorflow.serving.ModelVersionStatus.State, by number. */
-export const VersionState = {
-  UNKNOWN: 0,
-  START: 10,
-  LOADING: 20,
-  AVAILABLE: 30,
-  UNLOADING: 40,
-  END: 50,
-} as const;
-
-export type VersionStateName = keyof typeof VersionState;
+/** tensorflow.serving.ModelVersionStatus.State, by name. */
+export type VersionStateName = keyof typeof ModelVersionStatusState;
 
 export interface VersionStatus {
   readonly version: bigint;
@@ -98,4 +90,49 @@ export interface ModelDirectory {
   status(spec: ModelSpec): readonly VersionStatus[];
   list(): readonly ModelListing[];
   readiness(): Readiness;
+}
+
+/**
+ * The version that a request means by its number or its label; undefined is the highest.
+ *
+ * @param labels The model's; undefined where there is no such model.
+ * @throws StatusError INVALID_ARGUMENT for an unknown label.
+ */
+export function versionMeant(
+  { version, label }: ModelSpec,
+  labels: ReadonlyMap<string, bigint> | undefined,
+): bigint | undefined {
+  if (label === undefined) return version;
+  const labelled = labels?.get(label);
+  if (labelled !== undefined) return labelled;
+  throw new StatusError('INVALID_ARGUMENT', `Unrecognized servable version label: ${label}`);
+}
+
+/** What `acquire` throws where the version meant, or any, is not AVAILABLE. */
+export function servableNotFound(name: string, version: bigint | undefined): StatusError {
+  return new StatusError(
+    'NOT_FOUND',
+    `Servable not found for request: ${version === undefined ? `Latest(${name})` : `Specific(${name}, ${version})`}`,
+  );
+}
+
+/**
+ * What `status` answers, of the statuses of all of the model's versions.
+ *
+ * @throws StatusError NOT_FOUND
+ */
+export function statusesMeant(
+  name: string,
+  version: bigint | undefined,
+  statuses: readonly VersionStatus[],
+): readonly VersionStatus[] {
+  const found =
+    version === undefined ? statuses : statuses.filter((status) => status.version === version);
+  if (found.length > 0) return found;
+  throw new StatusError(
+    'NOT_FOUND',
+    version === undefined
+      ? `Could not find any versions of model ${name}`
+      : `Could not find version ${version} of model ${name}`,
+  );
 }

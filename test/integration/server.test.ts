@@ -481,6 +481,7 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
         '/v1/models/half/versions/1',
         '/v1/models/half/labels/stable',
         '/v1/models/half/labels/none',
+        '/v1/models/half/labels/constructor',
         '/v1/models/half/metadata',
         '/v1/models/none',
         '/healthz/ready',
@@ -492,6 +493,7 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
         'half',
         'half/versions/123',
         'half/labels/stable',
+        'half/labels/constructor',
         'half/versions/9',
         'none',
       ]) {

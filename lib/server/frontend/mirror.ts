@@ -1,18 +1,21 @@
-import { StatusError } from '../../codec/status.js';
 import { load } from '../../index.js';
-import type {
-  ModelDirectory,
-  ModelListing,
-  ModelSpec,
-  Readiness,
-  ServedModel,
-  VersionStatus,
+import {
+  type ModelDirectory,
+  type ModelListing,
+  type ModelSpec,
+  type Readiness,
+  type ServedModel,
+  servableNotFound,
+  statusesMeant,
+  versionMeant,
+  type VersionStatus,
 } from '../models.js';
 import { ServedVersion } from '../repository/served-version.js';
 import type { AvailableVersion, DirectoryState } from './messages.js';
 
 interface MirroredModel {
-  readonly listing: ModelListing;
+  readonly versions: readonly VersionStatus[];
+  readonly labels: ReadonlyMap<string, bigint>;
   readonly available: ReadonlyMap<bigint, ServedVersion>;
   readonly latest: ServedVersion | undefined;
 }
@@ -66,36 +69,17 @@ export class MirrorDirectory implements ModelDirectory {
     await served.model.close();
   }
 
-  /** Ends the runs that are under way. */
-  async destroy(reason: Error): Promise<void> {
-    const all = [...this.#versions.values()];
-    this.#versions.clear();
-    await Promise.all(all.map(({ model }) => model.destroy(reason)));
+  acquire(spec: ModelSpec): ServedModel {
+    const model = this.#byName.get(spec.name);
+    const version = versionMeant(spec, model?.labels);
+    const served = version === undefined ? model?.latest : model?.available.get(version);
+    if (served === undefined) throw servableNotFound(spec.name, version);
+    return served.acquire();
   }
 
-  acquire({ name, version, label }: ModelSpec): ServedModel {
-    const wanted = label === undefined ? version : this.#versionOf(name, label);
-    const model = this.#byName.get(name);
-    const served = wanted === undefined ? model?.latest : model?.available.get(wanted);
-    if (served !== undefined) return served.acquire();
-    throw new StatusError(
-      'NOT_FOUND',
-      `Servable not found for request: ${wanted === undefined ? `Latest(${name})` : `Specific(${name}, ${wanted})`}`,
-    );
-  }
-
-  status({ name, version, label }: ModelSpec): readonly VersionStatus[] {
-    const wanted = label === undefined ? version : this.#versionOf(name, label);
-    const statuses = this.#byName.get(name)?.listing.versions ?? [];
-    const found =
-      wanted === undefined ? statuses : statuses.filter((status) => status.version === wanted);
-    if (found.length > 0) return found;
-    throw new StatusError(
-      'NOT_FOUND',
-      wanted === undefined
-        ? `Could not find any versions of model ${name}`
-        : `Could not find version ${wanted} of model ${name}`,
-    );
+  status(spec: ModelSpec): readonly VersionStatus[] {
+    const model = this.#byName.get(spec.name);
+    return statusesMeant(spec.name, versionMeant(spec, model?.labels), model?.versions ?? []);
   }
 
   list(): readonly ModelListing[] {
@@ -106,12 +90,6 @@ export class MirrorDirectory implements ModelDirectory {
     return this.#state.readiness;
   }
 
-  #versionOf(name: string, label: string): bigint {
-    const version = this.#byName.get(name)?.listing.labels[label];
-    if (version !== undefined) return version;
-    throw new StatusError('INVALID_ARGUMENT', `Unrecognized servable version label: ${label}`);
-  }
-
   /** Which versions can be acquired: those AVAILABLE that are attached to. */
   #match(): void {
     const attached = new Map<string, ServedVersion>();
@@ -119,15 +97,15 @@ export class MirrorDirectory implements ModelDirectory {
       attached.set(`${served.version} ${served.name}`, served);
     }
     this.#byName = new Map(
-      this.#state.models.map((listing) => {
+      this.#state.models.map(({ name, versions, labels }) => {
         const available = new Map<bigint, ServedVersion>();
-        for (const { version, state } of listing.versions) {
-          const served = attached.get(`${version} ${listing.name}`);
+        for (const { version, state } of versions) {
+          const served = attached.get(`${version} ${name}`);
           if (state === 'AVAILABLE' && served !== undefined) available.set(version, served);
         }
         // Newest first.
         const [latest] = available.values();
-        return [listing.name, { listing, available, latest }];
+        return [name, { versions, labels: new Map(Object.entries(labels)), available, latest }];
       }),
     );
   }

@@ -8,13 +8,16 @@ import os from 'node:os';
 import { StatusError } from '../../codec/status.js';
 import { load } from '../../index.js';
 import { checkModelConfig, type ModelServerConfig } from '../config/model-config.js';
-import type {
-  ModelDirectory,
-  ModelListing,
-  ModelSpec,
-  Readiness,
-  ServedModel,
-  VersionStatus,
+import {
+  type ModelDirectory,
+  type ModelListing,
+  type ModelSpec,
+  type Readiness,
+  type ServedModel,
+  servableNotFound,
+  statusesMeant,
+  versionMeant,
+  type VersionStatus,
 } from '../models.js';
 import { systemClock, type Timer } from './clock.js';
 import { LoadQueue } from './load-queue.js';
@@ -228,31 +231,19 @@ export class Repository implements ModelDirectory {
     });
   }
 
-  acquire({ name, version, label }: ModelSpec): ServedModel {
+  acquire(spec: ModelSpec): ServedModel {
     if (this.#isClosed) throw stopping();
-    const model = this.#models.get(name);
-    const wanted = label === undefined ? version : this.#versionOf(model, label);
-    const held = model?.acquire(wanted);
-    if (held !== undefined) return held;
-    throw new StatusError(
-      'NOT_FOUND',
-      `Servable not found for request: ${wanted === undefined ? `Latest(${name})` : `Specific(${name}, ${wanted})`}`,
-    );
+    const model = this.#models.get(spec.name);
+    const version = versionMeant(spec, model?.labels);
+    const held = model?.acquire(version);
+    if (held === undefined) throw servableNotFound(spec.name, version);
+    return held;
   }
 
-  status({ name, version, label }: ModelSpec): readonly VersionStatus[] {
-    const model = this.#models.get(name) ?? this.#retired.get(name);
-    const wanted = label === undefined ? version : this.#versionOf(model, label);
-    const statuses = model?.statuses() ?? [];
-    const found =
-      wanted === undefined ? statuses : statuses.filter((status) => status.version === wanted);
-    if (found.length > 0) return found;
-    throw new StatusError(
-      'NOT_FOUND',
-      wanted === undefined
-        ? `Could not find any versions of model ${name}`
-        : `Could not find version ${wanted} of model ${name}`,
-    );
+  status(spec: ModelSpec): readonly VersionStatus[] {
+    const model = this.#models.get(spec.name) ?? this.#retired.get(spec.name);
+    const version = versionMeant(spec, model?.labels);
+    return statusesMeant(spec.name, version, model?.statuses() ?? []);
   }
 
   list(): readonly ModelListing[] {
@@ -273,12 +264,6 @@ export class Repository implements ModelDirectory {
         .filter((model) => model.isSettled && model.available.length === 0)
         .map((model) => ({ name: model.name, message: model.failure ?? 'no version' })),
     };
-  }
-
-  #versionOf(model: ManagedModel | undefined, label: string): bigint {
-    const version = model?.labels.get(label);
-    if (version !== undefined) return version;
-    throw new StatusError('INVALID_ARGUMENT', `Unrecognized servable version label: ${label}`);
   }
 
   /** @returns A promise for each model's next look at its base path. */
