@@ -41,8 +41,8 @@ export interface ErrorMessage {
 
 export type ToFrontend =
   | { readonly kind: 'state'; readonly state: DirectoryState }
-  | { readonly kind: 'available'; readonly version: AvailableVersion }
-  | { readonly kind: 'unload'; readonly id: number }
+  | { readonly kind: 'available'; readonly request: number; readonly version: AvailableVersion }
+  | { readonly kind: 'unload'; readonly request: number; readonly id: number }
   | { readonly kind: 'connection'; readonly transport: Transport; readonly descriptor: number }
   | { readonly kind: 'measure'; readonly request: number }
   | { readonly kind: 'drain'; readonly timeoutMs: number }
@@ -59,7 +59,7 @@ export type FromFrontend =
   /** It takes connections from now on. */
   | { readonly kind: 'ready' }
   /** An 'available' or 'unload' has been done. */
-  | { readonly kind: 'done'; readonly id: number; readonly error: ErrorMessage | undefined }
+  | { readonly kind: 'done'; readonly request: number; readonly error: ErrorMessage | undefined }
   | { readonly kind: 'scrape'; readonly request: number }
   | { readonly kind: 'reload'; readonly request: number; readonly config: ModelServerConfig }
   | { readonly kind: 'closed'; readonly transport: Transport }

@@ -32,6 +32,8 @@ export class MirrorDirectory implements ModelDirectory {
   #byName = new Map<string, MirroredModel>();
   /** By the number that the main thread gave. */
   readonly #versions = new Map<number, ServedVersion>();
+  /** Those that are being attached to, by the same number. */
+  readonly #adding = new Map<number, Promise<void>>();
   readonly #onChange: () => void;
 
   constructor(onChange: () => void) {
@@ -45,7 +47,13 @@ export class MirrorDirectory implements ModelDirectory {
   }
 
   /** Attaches to a version, which may be acquired when the main thread says it is AVAILABLE. */
-  async add({
+  add(version: AvailableVersion): Promise<void> {
+    const added = this.#attach(version).finally(() => this.#adding.delete(version.id));
+    this.#adding.set(version.id, added);
+    return added;
+  }
+
+  async #attach({
     id,
     name,
     version,
@@ -61,6 +69,8 @@ export class MirrorDirectory implements ModelDirectory {
 
   /** Lets go of a version once the requests that hold it have ended. */
   async remove(id: number): Promise<void> {
+    // A thread that takes another's place hears of a version that goes as soon as it came.
+    await this.#adding.get(id)?.catch(() => undefined);
     const served = this.#versions.get(id);
     if (served === undefined) return;
     this.#versions.delete(id);

@@ -47,12 +47,12 @@ const log = pino(
 /** Versions that were there before this thread. */
 const first: Promise<void>[] = [];
 
-async function report(id: number, work: Promise<void>): Promise<void> {
+async function report(request: number, work: Promise<void>): Promise<void> {
   try {
     await work;
-    post({ kind: 'done', id, error: undefined });
+    post({ kind: 'done', request, error: undefined });
   } catch (error) {
-    post({ kind: 'done', id, error: messageOf(error) });
+    post({ kind: 'done', request, error: messageOf(error) });
   }
 }
 
@@ -77,13 +77,12 @@ function receive(message: ToFrontend): void {
       models.update(message.state);
       break;
     case 'available': {
-      const { version } = message;
-      const added = report(version.id, models.add(version));
+      const added = report(message.request, models.add(message.version));
       if (frontend === undefined) first.push(added);
       break;
     }
     case 'unload':
-      void report(message.id, models.remove(message.id));
+      void report(message.request, models.remove(message.id));
       break;
     case 'connection': {
       const { transport, descriptor } = message;

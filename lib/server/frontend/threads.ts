@@ -200,7 +200,7 @@ class FrontendThread {
   readonly #parts: FrontendThreadsParts;
   readonly #ready: Promise<void>;
   #onReady!: Deferred<void>;
-  /** By number of the version, calls that wait for its 'done'. */
+  /** By number of the request, calls that wait for its 'done'. */
   readonly #pending = new Map<number, Deferred<void>>();
   readonly #measures = new Map<number, (metrics: readonly MetricSnapshot[]) => void>();
   #onDrained: ((cutOff: number) => void) | undefined;
@@ -257,11 +257,11 @@ class FrontendThread {
   }
 
   add(version: AvailableVersion): Promise<void> {
-    return this.#ask(version.id, { kind: 'available', version });
+    return this.#ask((request) => ({ kind: 'available', request, version }));
   }
 
   remove(id: number): Promise<void> {
-    return this.#ask(id, { kind: 'unload', id });
+    return this.#ask((request) => ({ kind: 'unload', request, id }));
   }
 
   update(models: ModelDirectory): void {
@@ -303,11 +303,12 @@ class FrontendThread {
     await this.#worker.terminate();
   }
 
-  #ask(id: number, message: ToFrontend): Promise<void> {
+  #ask(message: (request: number) => ToFrontend): Promise<void> {
     if (this.#hasEnded) return Promise.resolve();
+    const request = ++this.#lastRequest;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
-      this.#post(message);
+      this.#pending.set(request, { resolve, reject });
+      this.#post(message(request));
     });
   }
 
@@ -322,8 +323,8 @@ class FrontendThread {
         this.#onReady.resolve();
         break;
       case 'done': {
-        const pending = this.#pending.get(message.id);
-        this.#pending.delete(message.id);
+        const pending = this.#pending.get(message.request);
+        this.#pending.delete(message.request);
         if (message.error === undefined) pending?.resolve();
         else pending?.reject(errorOf(message.error));
         break;
