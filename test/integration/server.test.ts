@@ -7,6 +7,7 @@ import type { Worker } from 'node:worker_threads';
 
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { fastify } from 'fastify';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { createServer, type Server, type ServerOptions } from '../../lib/server/index.js';
@@ -525,12 +526,31 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
     );
   });
 
-  it('answer what is under way when the server closes', async () => {
-    const where = await serve({ models: { slow: modelPath('slow.onnx') }, frontendThreads: 1 });
-    const running = ask(where, '/v1/models/slow:predict', { body: { inputs: 20 } });
-    await inFlight(server as Server, 1);
-    await (server as Server).close();
-    expect((await running).status).toBe(200);
+  // The longer one is more than setTimeout takes with the grace that a thread has.
+  it.each([30_000, 2 ** 31 - 1])(
+    'answer what is under way when the server closes within %i ms',
+    async (timeoutMs) => {
+      const warnings: string[] = [];
+      const where = await serve({
+        models: { slow: modelPath('slow.onnx') },
+        frontendThreads: 1,
+        log: pino({ level: 'warn' }, { write: (line) => warnings.push(line) }),
+      });
+      const running = ask(where, '/v1/models/slow:predict', { body: { inputs: 1000 } });
+      await inFlight(server as Server, 1);
+      await (server as Server).close(timeoutMs);
+      expect((await running).status).toBe(200);
+      expect(warnings).toEqual([]);
+    },
+  );
+
+  it('that are starting do not keep the server from closing', async () => {
+    workers.length = 0;
+    await serve({ frontendThreads: 1 });
+    const another = new Promise((resolve) => process.once('worker', resolve));
+    await workers[0]?.terminate();
+    await another;
+    await server?.close(3_600_000);
   });
 
   it('are over TLS', async () => {

@@ -71,6 +71,11 @@ async function start(): Promise<void> {
   post({ kind: 'ready' });
 }
 
+/** One that has not started has nothing to end. */
+async function drain(timeoutMs: number): Promise<void> {
+  post({ kind: 'drained', cutOff: (await frontend?.drain(timeoutMs)) ?? 0 });
+}
+
 function receive(message: ToFrontend): void {
   switch (message.kind) {
     case 'state':
@@ -98,7 +103,7 @@ function receive(message: ToFrontend): void {
       post({ kind: 'measured', request: message.request, metrics: metrics.snapshot() });
       break;
     case 'drain':
-      void frontend?.drain(message.timeoutMs).then((cutOff) => post({ kind: 'drained', cutOff }));
+      void drain(message.timeoutMs);
       break;
     case 'start':
       // What fails here ends the thread, which the main one hears of.

@@ -13,6 +13,7 @@ import type { Logger } from '../logging.js';
 import { mergeSnapshots, type MetricSnapshot } from '../metric-registry.js';
 import type { ModelDirectory } from '../models.js';
 import type { FrontendSettings } from '../options.js';
+import { systemClock } from '../repository/clock.js';
 import type { ServedVersionInfo } from '../repository/served-version.js';
 import { asError, errorOf, messageOf } from './error-message.js';
 import type {
@@ -289,9 +290,10 @@ class FrontendThread {
   drain(timeoutMs: number): Promise<number> {
     if (this.#hasEnded) return Promise.resolve(0);
     return new Promise((resolve) => {
-      const timer = setTimeout(() => settle(this.connections), timeoutMs + drainGraceMs);
+      // The longest time there may be is one that setTimeout does not take.
+      const timer = systemClock.after(timeoutMs + drainGraceMs, () => settle(this.connections));
       const settle = (cutOff: number): void => {
-        clearTimeout(timer);
+        timer.cancel();
         resolve(cutOff);
       };
       this.#onDrained = settle;
