@@ -25,6 +25,7 @@ import { Repository } from './repository/repository.js';
 import { tensorflowServing, type TensorFlowServingRestOptions } from './tfserving/rest.js';
 import { TensorFlowServing } from './tfserving/service.js';
 import { createWarmUp } from './tfserving/warm-up.js';
+import { endOfTurn } from './turn.js';
 
 /**
  * A server for clients of TensorFlow Serving: REST and gRPC over models that are loaded, replaced
@@ -206,6 +207,7 @@ class TenonServer implements Server {
     repository.onUnload(async ({ name, version, model }) => {
       this.#available.delete(model);
       await this.#threads?.remove(model);
+      await endOfTurn();
       this.#metrics.forget(name, version);
     });
     repository.onChange(() => {

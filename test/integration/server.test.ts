@@ -387,6 +387,24 @@ async function inFlight(one: Server, count: number, entrypoint = 'REST'): Promis
   }
 }
 
+it.each(process.platform === 'win32' ? [0] : [0, 1])(
+  'the counts of a version go with it and its last request, with %i front-end threads',
+  async (frontendThreads) => {
+    const where = await serve({ models: { slow: modelPath('slow.onnx') }, frontendThreads });
+    const one = server as Server;
+    const running = ask(where, '/v1/models/slow:predict', { body: { inputs: 20 } });
+    await inFlight(one, 1);
+    await one.reload({ models: [] });
+    expect((await running).status).toBe(200);
+    const isGone = (): boolean =>
+      one.list().every(({ versions }) => versions.every(({ state }) => state === 'END'));
+    while (!isGone()) await new Promise((resolve) => setTimeout(resolve, 10));
+    const page = await one.metrics();
+    expect(page).toContain(':tensorflow:serving:request_count{model_name="slow",status="OK"} 1\n');
+    expect(page).not.toMatch(/^tenon_requests_total\{model_name="slow"/m);
+  },
+);
+
 describe.runIf(process.platform !== 'win32')('front-end threads', () => {
   const workers: Worker[] = [];
   process.on('worker', (worker) => workers.push(worker));

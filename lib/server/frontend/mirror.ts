@@ -68,15 +68,16 @@ export class MirrorDirectory implements ModelDirectory {
   }
 
   /** Lets go of a version once the requests that hold it have ended. */
-  async remove(id: number): Promise<void> {
+  async remove(id: number): Promise<ServedVersion | undefined> {
     // A thread that takes another's place hears of a version that goes as soon as it came.
     await this.#adding.get(id)?.catch(() => undefined);
     const served = this.#versions.get(id);
-    if (served === undefined) return;
+    if (served === undefined) return undefined;
     this.#versions.delete(id);
     this.#match();
     await served.idle();
     await served.model.close();
+    return served;
   }
 
   acquire(spec: ModelSpec): ServedModel {

@@ -7,6 +7,7 @@ import { pino } from 'pino';
 
 import type { ModelServerConfig } from '../config/model-config.js';
 import { Metrics } from '../metrics.js';
+import { endOfTurn } from '../turn.js';
 import { errorOf, messageOf } from './error-message.js';
 import { Frontend } from './frontend.js';
 import type { FrontendThreadData, FromFrontend, ToFrontend } from './messages.js';
@@ -76,6 +77,13 @@ async function drain(timeoutMs: number): Promise<void> {
   post({ kind: 'drained', cutOff: (await frontend?.drain(timeoutMs)) ?? 0 });
 }
 
+async function remove(id: number): Promise<void> {
+  const served = await models.remove(id);
+  if (served === undefined) return;
+  await endOfTurn();
+  metrics.forget(served.name, served.version);
+}
+
 function receive(message: ToFrontend): void {
   switch (message.kind) {
     case 'state':
@@ -87,7 +95,7 @@ function receive(message: ToFrontend): void {
       break;
     }
     case 'unload':
-      void report(message.request, models.remove(message.id));
+      void report(message.request, remove(message.id));
       break;
     case 'connection': {
       const { transport, descriptor } = message;

@@ -22,7 +22,7 @@ export interface ModelHost {
   readonly queue: LoadQueue<ManagedModel>;
   /** Before a version is AVAILABLE. */
   onLoaded(served: ServedVersion): Promise<void>;
-  /** When a version is UNLOADING; its memory is given back after that. */
+  /** When no request holds a version any more that is UNLOADING; its memory is given back after that. */
   onUnload(served: ServedVersion): Promise<void>;
   /** After any change of what can be seen from outside. */
   onChange(): void;
@@ -455,7 +455,8 @@ export class ManagedModel {
   async #giveBack(served: ServedVersion): Promise<void> {
     const { log } = this.#host.options;
     const { name, version } = served;
-    await Promise.all([served.idle(), this.#letGo(served)]);
+    await served.idle();
+    await this.#letGo(served);
     await served.model
       .close()
       .catch((error: unknown) =>

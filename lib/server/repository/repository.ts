@@ -115,7 +115,7 @@ export class Repository implements ModelDirectory {
 
   /**
    * Called for each version that `onAvailable` was called for, also where it never came to be
-   * AVAILABLE, and awaited before its memory is given back.
+   * AVAILABLE, once no request holds it, and awaited before its memory is given back.
    */
   onUnload(listener: Listener<[ServedVersionInfo]>): void {
     this.#unloadListeners.push(listener);
