@@ -21,14 +21,18 @@ import type { FrontendHooks } from './hooks.js';
 import type { Transport } from './messages.js';
 import { addRestHooks } from './rest-hooks.js';
 
-export interface FrontendParts {
+/** What requests are served with, in this thread or in others. */
+export interface ServingParts {
   readonly settings: FrontendSettings;
   readonly models: ModelDirectory;
-  readonly metrics: Metrics;
   readonly log: Logger;
   /** The page for Prometheus, of all threads. */
   readonly scrape: () => Promise<string>;
   readonly reload: (config: ModelServerConfig) => Promise<void>;
+}
+
+interface FrontendParts extends ServingParts {
+  readonly metrics: Metrics;
 }
 
 /**

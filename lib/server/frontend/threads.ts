@@ -8,29 +8,20 @@ import { Worker } from 'node:worker_threads';
 import { TenonError } from '../../errors.js';
 import type { BatchingOptions, Model } from '../../index.js';
 import { nativeAddon } from '../../native/load.js';
-import type { ModelServerConfig } from '../config/model-config.js';
-import type { Logger } from '../logging.js';
 import { mergeSnapshots, type MetricSnapshot } from '../metric-registry.js';
-import type { ModelDirectory } from '../models.js';
 import type { FrontendSettings } from '../options.js';
 import { systemClock } from '../repository/clock.js';
 import type { ServedVersionInfo } from '../repository/served-version.js';
 import { asError, errorOf, messageOf } from './error-message.js';
+import type { ServingParts } from './frontend.js';
 import type {
   AvailableVersion,
+  DirectoryState,
   FromFrontend,
   FrontendThreadData,
   ToFrontend,
   Transport,
 } from './messages.js';
-
-export interface FrontendThreadsParts {
-  readonly settings: FrontendSettings;
-  readonly models: ModelDirectory;
-  readonly log: Logger;
-  readonly scrape: () => Promise<string>;
-  readonly reload: (config: ModelServerConfig) => Promise<void>;
-}
 
 /** A thread that does not answer a scrape in time is measured by what it said last. */
 const measureMs = 1_000;
@@ -45,7 +36,7 @@ const maxWaiting = 1024;
 const drainGraceMs = 2_000;
 
 export class FrontendThreads {
-  readonly #parts: FrontendThreadsParts;
+  readonly #parts: ServingParts;
   readonly #threads: FrontendThread[] = [];
   readonly #versions = new Map<Model, AvailableVersion>();
   /** Counts of threads that are gone: counters never go back. */
@@ -55,12 +46,12 @@ export class FrontendThreads {
   #isClosing = false;
   readonly #restarts = new Set<NodeJS.Timeout>();
 
-  private constructor(parts: FrontendThreadsParts) {
+  private constructor(parts: ServingParts) {
     this.#parts = parts;
   }
 
   /** Resolves when all threads take connections. @throws What one fails to start with. */
-  static async start(count: number, parts: FrontendThreadsParts): Promise<FrontendThreads> {
+  static async start(count: number, parts: ServingParts): Promise<FrontendThreads> {
     if (process.platform === 'win32') {
       throw new TenonError(
         'ERR_TENON_UNSUPPORTED',
@@ -132,7 +123,13 @@ export class FrontendThreads {
    * after it has to be understood in that order.
    */
   update(): void {
-    for (const thread of this.#threads) thread.update(this.#parts.models);
+    const state = this.#state();
+    for (const thread of this.#threads) thread.update(state);
+  }
+
+  #state(): DirectoryState {
+    const { models } = this.#parts;
+    return { models: models.list(), readiness: models.readiness() };
   }
 
   async measure(): Promise<readonly (readonly MetricSnapshot[])[]> {
@@ -178,7 +175,7 @@ export class FrontendThreads {
     });
     this.#threads.push(thread);
     for (const version of this.#versions.values()) void thread.add(version).catch(() => undefined);
-    thread.update(this.#parts.models);
+    thread.update(this.#state());
     await thread.start();
     if (this.#isClosing) return;
     for (const { transport, socket } of this.#waiting.splice(0)) this.accept(transport, socket);
@@ -198,7 +195,7 @@ class FrontendThread {
   /** What the thread last measured. */
   lastMetrics: readonly MetricSnapshot[] = [];
   readonly #worker: Worker;
-  readonly #parts: FrontendThreadsParts;
+  readonly #parts: ServingParts;
   readonly #ready: Promise<void>;
   #onReady!: Deferred<void>;
   /** By number of the request, calls that wait for its 'done'. */
@@ -208,7 +205,7 @@ class FrontendThread {
   #lastRequest = 0;
   #hasEnded = false;
 
-  constructor(index: number, parts: FrontendThreadsParts, onEnd: (error: Error) => void) {
+  constructor(index: number, parts: ServingParts, onEnd: (error: Error) => void) {
     this.name = `frontend-${index + 1}`;
     this.#parts = parts;
     this.#ready = new Promise((resolve, reject) => (this.#onReady = { resolve, reject }));
@@ -265,11 +262,8 @@ class FrontendThread {
     return this.#ask((request) => ({ kind: 'unload', request, id }));
   }
 
-  update(models: ModelDirectory): void {
-    this.#post({
-      kind: 'state',
-      state: { models: models.list(), readiness: models.readiness() },
-    });
+  update(state: DirectoryState): void {
+    this.#post({ kind: 'state', state });
   }
 
   measure(timeoutMs: number): Promise<readonly MetricSnapshot[]> {
