@@ -23,9 +23,9 @@ import {
   GrpcTransport,
   type GrpcTransportOptions,
 } from '../../lib/server/grpc/transport.js';
+import { makeCertificates } from '../helpers/authority.js';
 import { failureOf, GrpcClient, type Message } from '../helpers/grpc.js';
 import { fixtureModel, serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
-import { selfSigned } from '../helpers/certificates.js';
 import { temporaryFolder } from '../helpers/temporary.js';
 
 const closing: (() => unknown)[] = [];
@@ -512,15 +512,22 @@ describe('the server', () => {
   });
 
   it('speaks TLS, and asks for client certificates', async () => {
-    const { key, cert } = selfSigned();
-    const { address } = await serve({ tls: { key, cert, ca: cert, requestCert: true } });
-    const withoutOwn = clientOf(address, credentials.createSsl(cert), {
-      'grpc.ssl_target_name_override': 'localhost',
+    const { authority, server: own, client } = makeCertificates(temporaryFolder());
+    const { address } = await serve({
+      tls: {
+        key: own.key,
+        cert: own.certificate,
+        ca: authority.certificate,
+        requestCert: true,
+      },
     });
+    const ca = Buffer.from(authority.certificate);
+    const withoutOwn = clientOf(address, credentials.createSsl(ca));
     expect((await failureOf(withoutOwn.predict(scalars))).code).toBe('UNAVAILABLE');
-    const withOwn = clientOf(address, credentials.createSsl(cert, key, cert), {
-      'grpc.ssl_target_name_override': 'localhost',
-    });
+    const withOwn = clientOf(
+      address,
+      credentials.createSsl(ca, Buffer.from(client.key), Buffer.from(client.certificate)),
+    );
     expect(await withOwn.predict(scalars)).toHaveProperty('outputs');
   });
 
