@@ -26,6 +26,7 @@ import {
   decompress,
   encodeStatusMessage,
   framed,
+  type FramedMessage,
   MessageReader,
   parseTimeout,
 } from './messages.js';
@@ -430,22 +431,13 @@ class OpenCall implements StreamCall {
   #readUnary(handle: UnaryHandler): void {
     const { stream } = this;
     let request: Buffer | Promise<Buffer> | undefined;
-    stream.on('data', (piece: Buffer) => {
-      if (this.#isFinished) return;
-      try {
-        this.#hold(piece.byteLength);
-        this.#reader.push(piece);
-        for (let next = this.#reader.next(); next !== undefined; next = this.#reader.next()) {
-          if (request !== undefined) {
-            throw new StatusError('UNIMPLEMENTED', 'Received more than one request message');
-          }
-          request = next.isCompressed ? this.#decompress(next.bytes) : next.bytes;
-          if (request instanceof Promise) {
-            request.catch((error: unknown) => this.finish(asStatus(error)));
-          }
-        }
-      } catch (error) {
-        this.finish(asStatus(error));
+    this.#readMessages(({ isCompressed, bytes }) => {
+      if (request !== undefined) {
+        throw new StatusError('UNIMPLEMENTED', 'Received more than one request message');
+      }
+      request = isCompressed ? this.#decompress(bytes) : bytes;
+      if (request instanceof Promise) {
+        request.catch((error: unknown) => this.finish(asStatus(error)));
       }
     });
     stream.once('end', () => {
@@ -464,6 +456,22 @@ class OpenCall implements StreamCall {
           (bytes) => this.#run(handle, bytes),
           () => undefined,
         );
+      }
+    });
+  }
+
+  /** Calls `take` for each message that comes; what it throws ends the call. */
+  #readMessages(take: (message: FramedMessage) => void): void {
+    this.stream.on('data', (piece: Buffer) => {
+      if (this.#isFinished) return;
+      try {
+        this.#hold(piece.byteLength);
+        this.#reader.push(piece);
+        for (let next = this.#reader.next(); next !== undefined; next = this.#reader.next()) {
+          take(next);
+        }
+      } catch (error) {
+        this.finish(asStatus(error));
       }
     });
   }
@@ -508,18 +516,9 @@ class OpenCall implements StreamCall {
       return;
     }
     const listener = this.#listener;
-    stream.on('data', (piece: Buffer) => {
-      if (this.#isFinished) return;
-      try {
-        this.#hold(piece.byteLength);
-        this.#reader.push(piece);
-        for (let next = this.#reader.next(); next !== undefined; next = this.#reader.next()) {
-          this.#deliver(listener, next.isCompressed, next.bytes);
-        }
-        if (!this.#reader.isWithin) this.#release();
-      } catch (error) {
-        this.finish(asStatus(error));
-      }
+    this.#readMessages(({ isCompressed, bytes }) => {
+      this.#deliver(listener, isCompressed, bytes);
+      if (!this.#reader.isWithin) this.#release();
     });
     stream.once('end', () => {
       if (this.#isFinished) return;
