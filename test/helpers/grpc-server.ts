@@ -1,28 +1,14 @@
 /** A gRPC server over models of test/fixtures. */
 
-import {
-  latestVersion,
-  type ModelConfig,
-  type ModelServerConfig,
-} from '../../lib/server/config/model-config.js';
-import { silentLogger } from '../../lib/server/logging.js';
-import { Repository } from '../../lib/server/repository/repository.js';
+import type { ModelConfig, ModelServerConfig } from '../../lib/server/config/model-config.js';
+import type { Repository } from '../../lib/server/repository/repository.js';
 import {
   createGrpcServer,
   type GrpcServer,
   type GrpcServerOptions,
 } from '../../lib/server/tfserving/grpc.js';
 import { TensorFlowServing } from '../../lib/server/tfserving/service.js';
-import { modelPath } from './paths.js';
-
-/** A model of test/fixtures/models, by its path there. */
-export function fixtureModel(
-  name: string,
-  place: string,
-  more: Partial<ModelConfig> = {},
-): ModelConfig {
-  return { name, basePath: modelPath(place), versionPolicy: latestVersion, labels: {}, ...more };
-}
+import { openRepository } from './fixture-models.js';
 
 export interface ServedFixtures {
   readonly repository: Repository;
@@ -37,24 +23,12 @@ export async function serveFixtures(
   options: Partial<GrpcServerOptions> & { path?: string } = {},
 ): Promise<ServedFixtures> {
   const { path, ...rest } = options;
-  const repository = new Repository({
-    config: { models },
-    pollIntervalSeconds: 0,
-    maxLoadRetries: 0,
-    log: silentLogger(),
-  });
+  const repository = await openRepository(models);
   const service = new TensorFlowServing<ModelServerConfig>(repository, {
     reload: (config) => repository.reload(config),
   });
   const server = createGrpcServer({ models: repository, service, ...rest });
-  const settled = new Promise<void>((resolve) => {
-    repository.onChange(() => {
-      server.onModelsChanged();
-      if (repository.readiness().ready) resolve();
-    });
-  });
-  await repository.start();
-  if (!repository.readiness().ready) await settled;
+  repository.onChange(() => server.onModelsChanged());
   const port = await server.listen(path === undefined ? { host: '127.0.0.1', port: 0 } : { path });
   return {
     repository,

@@ -5,60 +5,13 @@ import type { AddressInfo } from 'node:net';
 
 import type { FastifyInstance } from 'fastify';
 
-import type { LoadOptions } from '../../lib/index.js';
-import { latestVersion, type ModelConfig } from '../../lib/server/config/model-config.js';
 import { createHttpApp, type HttpAppOptions } from '../../lib/server/http.js';
 import type { ModelDirectory } from '../../lib/server/models.js';
-import { Repository } from '../../lib/server/repository/repository.js';
 import {
   tensorflowServing,
   type TensorFlowServingRestOptions,
 } from '../../lib/server/tfserving/rest.js';
 import { type ServiceOptions, TensorFlowServing } from '../../lib/server/tfserving/service.js';
-import { modelPath } from './paths.js';
-
-export const silentLog = { debug() {}, info() {}, warn() {}, error() {} };
-
-/** A model of test/fixtures/models, by a base path below it. */
-export function fixtureModel(
-  name: string,
-  basePath = name,
-  more: Partial<ModelConfig> = {},
-): ModelConfig {
-  return {
-    name,
-    basePath: modelPath(basePath),
-    versionPolicy: latestVersion,
-    labels: {},
-    ...more,
-  };
-}
-
-export interface TestRepositoryOptions {
-  readonly loadOptions?: Readonly<Record<string, LoadOptions>>;
-}
-
-/** A repository whose models have all loaded or failed. */
-export async function openRepository(
-  models: readonly ModelConfig[],
-  { loadOptions = {} }: TestRepositoryOptions = {},
-): Promise<Repository> {
-  const repository = new Repository({
-    config: { models },
-    pollIntervalSeconds: 0,
-    maxLoadRetries: 0,
-    loadOptions: (name) => loadOptions[name] ?? {},
-    log: silentLog,
-  });
-  const settled = new Promise<void>((resolve) => {
-    repository.onChange(() => {
-      if (repository.readiness().waiting.length === 0) resolve();
-    });
-  });
-  await repository.start();
-  if (repository.readiness().waiting.length > 0) await settled;
-  return repository;
-}
 
 /** The body of an answer that says what went wrong. */
 export function errorText(message: string): string {

@@ -2,7 +2,8 @@ import path from 'node:path';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { fixtureModel, serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
+import { fixtureModel } from '../helpers/fixture-models.js';
+import { serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
 import { fixture, root } from '../helpers/paths.js';
 import { runPython } from '../helpers/python.js';
 

@@ -24,8 +24,9 @@ import {
   type GrpcTransportOptions,
 } from '../../lib/server/grpc/transport.js';
 import { makeCertificates } from '../helpers/authority.js';
+import { fixtureModel } from '../helpers/fixture-models.js';
 import { failureOf, GrpcClient, type Message } from '../helpers/grpc.js';
-import { fixtureModel, serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
+import { serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
 import { temporaryFolder } from '../helpers/temporary.js';
 
 const closing: (() => unknown)[] = [];

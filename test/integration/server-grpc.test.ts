@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import type { RequestMeasures } from '../../lib/server/metrics.js';
+import { fixtureModel } from '../helpers/fixture-models.js';
 import { failureOf, GrpcClient, type Message } from '../helpers/grpc.js';
-import { fixtureModel, serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
+import { serveFixtures, type ServedFixtures } from '../helpers/grpc-server.js';
 import { modelPath } from '../helpers/paths.js';
 
 const prediction = 'tensorflow.serving.PredictionService';

@@ -8,10 +8,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 
 import type { ServedModel } from '../../lib/server/models.js';
 import type { Repository } from '../../lib/server/repository/repository.js';
+import { fixtureModel, openRepository } from '../helpers/fixture-models.js';
 import {
   errorText,
-  fixtureModel,
-  openRepository,
   serveRest,
   type TestServer,
   type TestServerOptions,

@@ -13,14 +13,8 @@ import type { ModelDirectory, Readiness } from '../../lib/server/models.js';
 import type { Repository } from '../../lib/server/repository/repository.js';
 import { tensorflowServing } from '../../lib/server/tfserving/rest.js';
 import { TensorFlowServing } from '../../lib/server/tfserving/service.js';
-import {
-  askPort,
-  errorText,
-  fixtureModel,
-  openRepository,
-  serveRest,
-  type TestServer,
-} from '../helpers/rest-server.js';
+import { fixtureModel, openRepository } from '../helpers/fixture-models.js';
+import { askPort, errorText, serveRest, type TestServer } from '../helpers/rest-server.js';
 
 let repository: Repository;
 

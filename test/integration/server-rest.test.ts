@@ -4,12 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import type { Repository } from '../../lib/server/repository/repository.js';
 import { fixture } from '../helpers/paths.js';
-import {
-  fixtureModel,
-  openRepository,
-  serveRest,
-  type TestServer,
-} from '../helpers/rest-server.js';
+import { fixtureModel, openRepository } from '../helpers/fixture-models.js';
+import { serveRest, type TestServer } from '../helpers/rest-server.js';
 import { readTranscripts } from '../helpers/transcripts.js';
 
 let repository: Repository;

@@ -13,7 +13,7 @@ import {
   type PredictRequest,
   TensorFlowServing,
 } from '../../lib/server/tfserving/service.js';
-import { fixtureModel, openRepository } from '../helpers/rest-server.js';
+import { fixtureModel, openRepository } from '../helpers/fixture-models.js';
 
 let repository: Repository;
 let service: TensorFlowServing;
