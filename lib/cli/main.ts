@@ -1,8 +1,7 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs';
-
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 
+import { packageVersion } from '../server/package-version.js';
 import { type CommandContext, UsageError, collect, splitTags } from './context.js';
 import { printable } from './terminal.js';
 
@@ -246,17 +245,6 @@ function positiveNumber(value: string): number {
 
 function positiveIntegers(value: string): number[] {
   return value.split(',').map((each) => positiveInteger(each.trim()));
-}
-
-function packageVersion(): string {
-  // One folder up from dist/cli.js, two from the source.
-  for (const path of ['../package.json', '../../package.json']) {
-    const file = new URL(path, import.meta.url);
-    if (!existsSync(file)) continue;
-    const { name, version } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>;
-    if (name === 'tenon' && version !== undefined) return version;
-  }
-  return 'unknown';
 }
 
 /** What is printed for an error: the message and its code, all causes and the stack on request. */

@@ -16,7 +16,7 @@ import {
   type MetricSnapshot,
 } from './metric-registry.js';
 
-/** Which call it was, by TensorFlow Serving's names. */
+/** Which call it was, by TensorFlow Serving's names and the Open Inference Protocol's. */
 export type ApiMethod =
   | 'Predict'
   | 'Classify'
@@ -24,7 +24,8 @@ export type ApiMethod =
   | 'MultiInference'
   | 'GetModelMetadata'
   | 'GetModelStatus'
-  | 'HandleReloadConfigRequest';
+  | 'HandleReloadConfigRequest'
+  | 'ModelInfer';
 
 export type Entrypoint = 'REST' | 'GRPC';
 

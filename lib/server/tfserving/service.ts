@@ -15,7 +15,7 @@ import {
   type Value,
   type ValueSpec,
 } from '../../index.js';
-import type { Entrypoint, ServingMetrics } from '../metrics.js';
+import type { ApiMethod, Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
   ModelSpec,
@@ -45,6 +45,8 @@ export interface PredictRequest {
   readonly outputFilter?: readonly string[] | undefined;
   /** Which transport it came by: their errors differ. */
   readonly api: Entrypoint;
+  /** As which call the run is measured. Default: "Predict". */
+  readonly method?: 'Predict' | 'ModelInfer' | undefined;
 }
 
 export interface NamedTensor {
@@ -168,7 +170,8 @@ export class TensorFlowServing<Config = unknown> {
     this.#checkPredictMethod(plan);
     checkFeeds(plan, request.feeds);
     const wanted = wantedOutputs(plan, request.outputFilter);
-    const results = await this.#run(served, plan, 'Predict', request.feeds, wanted, call);
+    const { feeds, method = 'Predict' } = request;
+    const results = await this.#run(served, plan, method, feeds, wanted, call);
     return {
       signatureName,
       version: served.version,
@@ -396,7 +399,7 @@ export class TensorFlowServing<Config = unknown> {
   async #run(
     served: ServedModel,
     plan: SignaturePlan,
-    api: 'Predict' | 'Classify' | 'Regress',
+    api: ApiMethod,
     feeds: Readonly<Record<string, Tensor>>,
     wanted: readonly string[],
     call: CallContext,
