@@ -22,7 +22,7 @@ import { hasRoom, isTooLate, type QueueState } from './admission.js';
 import { DelayTimer } from './delay-timer.js';
 import { copiedFeeds, type FeedMemory } from './feeds.js';
 import { fits, layoutOf, limitAfterFailure, limitAfterSuccess, roundUp } from './form.js';
-import { Histogram, type Summary } from './histogram.js';
+import { type Distribution, Histogram, type Summary } from './histogram.js';
 import { levelOf, type ResolvedBatching } from './options.js';
 import { hashKey, type PassReason, passReasons, rowsOf, sameKey, writeKey } from './request-key.js';
 import { RunTimes } from './run-times.js';
@@ -45,6 +45,15 @@ export interface BatcherStats {
   readonly paddedRows: number;
   /** Microseconds from the call to the start of the batch. */
   readonly waitMicros: Summary;
+  /** What summaries leave out. */
+  readonly distributions: {
+    /** Rows of a request. */
+    readonly requestRows: Distribution;
+    /** Rows of a batch, padding included, and rows of padding in it. */
+    readonly batchRows: Distribution;
+    readonly paddedRows: Distribution;
+    readonly waitMicros: Distribution;
+  };
   /** Requests that wait, and their rows. */
   readonly queuedRequests: number;
   readonly queuedRows: number;
@@ -229,7 +238,6 @@ export class Batcher implements Runner {
   #requests = 0;
   #batches = 0;
   #lone = 0;
-  #paddedRows = 0;
   #refusedFull = 0;
   #refusedLate = 0;
   #expired = 0;
@@ -238,7 +246,11 @@ export class Batcher implements Runner {
   #retried = 0;
   #failed = 0;
   #lastError: BatcherStats['lastError'];
+  readonly #requestRows = new Histogram();
   readonly #batchRows = new Histogram();
+  /** Padding included, and padding alone. */
+  readonly #wholeRows = new Histogram();
+  readonly #paddedRows = new Histogram();
   readonly #waitMicros = new Histogram();
   readonly #passed = Object.fromEntries(passReasons.map((reason) => [reason, 0])) as Record<
     PassReason,
@@ -320,8 +332,14 @@ export class Batcher implements Runner {
       batches: this.#batches,
       lone: this.#lone,
       batchRows: this.#batchRows.summary(),
-      paddedRows: this.#paddedRows,
+      paddedRows: this.#paddedRows.sum,
       waitMicros: this.#waitMicros.summary(),
+      distributions: {
+        requestRows: this.#requestRows.distribution(),
+        batchRows: this.#wholeRows.distribution(),
+        paddedRows: this.#paddedRows.distribution(),
+        waitMicros: this.#waitMicros.distribution(),
+      },
       queuedRequests: this.#waitingRequests(),
       queuedRows: this.#queuedRows,
       queues: queues.length,
@@ -526,6 +544,7 @@ export class Batcher implements Runner {
     if (ticket !== 0) this.#byTicket.set(ticket, entry);
     this.#line(entry, now);
     this.#requests++;
+    this.#requestRows.add(rows);
     this.#unsettled++;
     if (!this.#isScheduled && (this.#inFlight < this.#lanes || this.#goesAhead(queue))) {
       // Runs of one tick travel together.
@@ -743,7 +762,6 @@ export class Batcher implements Runner {
       members.length === 1 && whole === rows && !needsMask(queue)
         ? this.#sendAlone(first as Entry, now, way)
         : this.#sendBatch(queue, members, rows, whole, now, way);
-    this.#paddedRows += whole - rows;
     return batch.hasEnded ? undefined : batch;
   }
 
@@ -753,7 +771,7 @@ export class Batcher implements Runner {
     if (needsMask(queue)) return this.#sendBatch(queue, [entry], rows, rows, now, way);
     this.#lone++;
     const ticket = entry.ticket === 0 ? this.#tickets.next() : entry.ticket;
-    const batch = this.#begin([entry], rows, ticket, now, way);
+    const batch = this.#begin([entry], rows, rows, ticket, now, way);
     const { signature, inputs, outputs } = queue;
     let started: RunOutputs | Promise<RunOutputs>;
     try {
@@ -796,7 +814,7 @@ export class Batcher implements Runner {
     way: Way,
   ): Batch {
     const { signature, inputs, outputs, plan } = queue;
-    const batch = this.#begin(members, rows, this.#tickets.next(), now, way);
+    const batch = this.#begin(members, rows, whole, this.#tickets.next(), now, way);
     let started: Promise<BatchOutputs>;
     try {
       const feeds = members.map((member) => member.feeds);
@@ -843,7 +861,14 @@ export class Batcher implements Runner {
     return batch;
   }
 
-  #begin(members: readonly Entry[], rows: number, ticket: number, now: number, way: Way): Batch {
+  #begin(
+    members: readonly Entry[],
+    rows: number,
+    whole: number,
+    ticket: number,
+    now: number,
+    way: Way,
+  ): Batch {
     const batch = new Batch(members, rows, ticket, now, way);
     for (const member of members) {
       member.state = State.running;
@@ -853,6 +878,8 @@ export class Batcher implements Runner {
     this.#inFlight++;
     this.#batches++;
     this.#batchRows.add(rows);
+    this.#wholeRows.add(whole);
+    this.#paddedRows.add(whole - rows);
     return batch;
   }
 

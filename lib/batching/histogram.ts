@@ -9,6 +9,17 @@ export interface Summary {
   readonly max: number;
 }
 
+/** Everything that was counted. */
+export interface Distribution {
+  readonly count: number;
+  readonly sum: number;
+  /**
+   * Ascending, those that have any: how many values were at most `upTo`, and above the one before.
+   * Whole values below 16 have a place of their own each; others are at most 12.5 % below `upTo`.
+   */
+  readonly places: readonly (readonly [upTo: number, count: number])[];
+}
+
 const steps = 8;
 
 export class Histogram {
@@ -34,6 +45,10 @@ export class Histogram {
     return this.#count;
   }
 
+  get sum(): number {
+    return this.#sum;
+  }
+
   quantile(q: number): number {
     let left = Math.ceil(this.#count * q);
     if (left === 0) return 0;
@@ -42,6 +57,14 @@ export class Histogram {
       if (left <= 0) return Math.min(upperEnd(i), this.#max);
     }
     return this.#max;
+  }
+
+  distribution(): Distribution {
+    const places: [upTo: number, count: number][] = [];
+    this.#counts.forEach((count, i) => {
+      if (count > 0) places.push([upperEnd(i), count]);
+    });
+    return { count: this.#count, sum: this.#sum, places };
   }
 
   summary(): Summary {

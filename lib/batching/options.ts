@@ -53,10 +53,13 @@ export interface BatchingOptions {
    * only requests of the same shape do.
    */
   readonly padVariableLength?: boolean;
-  /** What inputs are padded with. Default: 0. */
-  readonly padValue?: number;
+  /**
+   * What inputs are padded with: a number, or 'first': each request's own first element of the input,
+   * as TensorFlow Serving does; 0 where it has none. Default: 0.
+   */
+  readonly padValue?: number | 'first';
   /** The same for single inputs, by name. */
-  readonly padValues?: Readonly<Record<string, number>>;
+  readonly padValues?: Readonly<Record<string, number | 'first'>>;
   /**
    * An input that the batcher fills where a request does not feed it: 1 for real elements, 0 for
    * padding ("attention_mask"). Its shape is [rows, length]. Needs `padVariableLength`.
@@ -114,8 +117,8 @@ export interface ResolvedBatching {
   readonly maxQueuedRows: number;
   readonly splitLarge: boolean;
   readonly padVariableLength: boolean;
-  readonly padValue: number;
-  readonly padValues: Readonly<Record<string, number>>;
+  readonly padValue: number | 'first';
+  readonly padValues: Readonly<Record<string, number | 'first'>>;
   readonly maskInput: { name: string; of: string | undefined; dim: number } | undefined;
   readonly trimOutputs: Readonly<
     Record<string, { dim: number; of: string | undefined; inputDim: number }>
@@ -221,10 +224,8 @@ export function resolveBatching(value: unknown): ResolvedBatching | undefined {
         : integer(queuedBatches, 'batching.maxQueuedBatches', 0, 1) * maxBatchSize,
     splitLarge: boolean(options['splitLarge'], 'batching.splitLarge', false),
     padVariableLength,
-    padValue: number(options['padValue'], 'batching.padValue', 0),
-    padValues: Object.fromEntries(
-      entries(options['padValues'], 'batching.padValues', (item, name) => number(item, name, 0)),
-    ),
+    padValue: padValueOf(options['padValue'], 'batching.padValue'),
+    padValues: Object.fromEntries(entries(options['padValues'], 'batching.padValues', padValueOf)),
     maskInput: resolveMask(options['maskInput']),
     trimOutputs: Object.fromEntries(
       entries(options['trimOutputs'], 'batching.trimOutputs', (item, name) => {
@@ -291,6 +292,12 @@ function number(
     throw invalidArgument(name, range, value);
   }
   return value;
+}
+
+function padValueOf(value: unknown, name: string): number | 'first' {
+  if (value === 'first') return value;
+  if (typeof value === 'string') throw invalidArgument(name, "a number or 'first'", value);
+  return number(value, name, 0);
 }
 
 function ascending(value: unknown, name: string): readonly number[] {

@@ -23,7 +23,7 @@ export interface BatchInput {
   readonly reason: string | undefined;
   /** Whether dimension `d` may differ between the members of a batch, and is then padded. */
   readonly padded: (d: number) => boolean;
-  readonly padValue: number;
+  readonly padValue: number | 'first';
 }
 
 export interface BatchMask {

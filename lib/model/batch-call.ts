@@ -64,7 +64,8 @@ export function packBatch(batch: BatchRequest): PackedBatch {
   for (let i = 0; i < inputs.length; i++) numbers[at++] = inputs[i] as number;
   for (let i = 0; i < inputs.length; i++) {
     const shape = layout.shapes[i] as readonly number[];
-    numbers[at++] = layout.padValues[i] as number;
+    const padValue = layout.padValues[i] as number | 'first';
+    numbers[at++] = padValue === 'first' ? NaN : padValue;
     numbers[at++] = shape.length;
     for (let d = 0; d < shape.length; d++) numbers[at++] = shape[d] as number;
   }

@@ -79,10 +79,10 @@ export interface NativeBatchLayout {
    */
   shapes: readonly (readonly number[])[];
   /**
-   * For each input what it is padded with: a number its dtype has. Strings, types below 8 bits and
-   * 8-bit floats cannot be padded.
+   * For each input what it is padded with: a number its dtype has, or the member's own first element
+   * (0 where it has none). Strings, types below 8 bits and 8-bit floats cannot be padded.
    */
-  padValues: readonly number[];
+  padValues: readonly (number | 'first')[];
   /**
    * Inputs nobody feeds that mark what is a member's own with 1 and padding with 0, of shape
    * [rows, size of dimension `dim` of the input at position `of`].

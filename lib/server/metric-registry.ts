@@ -136,6 +136,12 @@ class HistogramSeries {
   }
 
   observe(value: number): void {
+    this.count(value, 1);
+    this.add(value);
+  }
+
+  /** Counts `times` values that are as large as this one, and leaves the sum to `add`. */
+  count(value: number, times: number): void {
     const buckets = this.#buckets;
     let low = 0;
     let high = buckets.length;
@@ -144,8 +150,12 @@ class HistogramSeries {
       if (value <= (buckets[middle] as number)) high = middle;
       else low = middle + 1;
     }
-    (this.numbers[low] as number) += 1;
-    (this.numbers[buckets.length + 1] as number) += value;
+    (this.numbers[low] as number) += times;
+  }
+
+  /** To the sum of all values. */
+  add(amount: number): void {
+    (this.numbers[this.#buckets.length + 1] as number) += amount;
   }
 }
 
@@ -234,7 +244,7 @@ function number(value: number): string {
 
 /** `%g`, as TensorFlow Serving writes bounds, which rules and dashboards name. */
 function sixDigits(value: number): string {
-  if (!Number.isFinite(value)) return number(value);
+  if (!Number.isFinite(value) || value === 0) return number(value);
   const exponent = Math.floor(Math.log10(Math.abs(value)));
   const short = Number(value.toPrecision(6));
   if (exponent >= -4 && exponent < 6) return String(short);

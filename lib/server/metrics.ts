@@ -6,7 +6,7 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 
 import type { StatusName } from '../codec/status.js';
-import type { Model } from '../index.js';
+import type { Model, ModelStats } from '../index.js';
 import {
   Counter,
   exponentialBuckets,
@@ -77,11 +77,13 @@ interface RequestSeries {
 export interface MetricsOptions {
   /** Tells this thread's event loop and in-flight requests from others'. Default: "main". */
   readonly thread?: string;
-  /**
-   * Versions whose models' own numbers are read with each snapshot; those are the same in all
-   * threads that share a model, so one thread reads them.
-   */
+  /** Versions whose models' own numbers are read with each snapshot. */
   readonly models?: () => Iterable<MeasuredModel>;
+  /**
+   * Whether another thread reads what is the same in all: the models' numbers that are not this
+   * thread's, and the process's. Default: false.
+   */
+  readonly isOneOfMany?: boolean;
 }
 
 /** Metrics of one thread. */
@@ -144,12 +146,17 @@ export class Metrics implements ServingMetrics {
   readonly #series = new Map<string, RequestSeries>();
   readonly #runtimeSeries = new Map<string, { observe(micros: number): void }>();
   readonly #thread: string;
-  readonly #models: (() => Iterable<MeasuredModel>) | undefined;
+  readonly #models: () => Iterable<MeasuredModel>;
+  readonly #isOneOfMany: boolean;
+  /** Batches of each version that is there, and of those that are gone: counters never go back. */
+  #batches = new Map<Model, number>();
+  #goneBatches = 0;
   readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
 
-  constructor({ thread = 'main', models }: MetricsOptions = {}) {
+  constructor({ thread = 'main', models = () => [], isOneOfMany = false }: MetricsOptions = {}) {
     this.#thread = thread;
     this.#models = models;
+    this.#isOneOfMany = isOneOfMany;
     this.#loopDelay.enable();
   }
 
@@ -228,6 +235,7 @@ export class Metrics implements ServingMetrics {
 
   /** Everything as it is now. The event loop's delay begins anew with each snapshot. */
   snapshot(): MetricSnapshot[] {
+    const models = statsOf(this.#models());
     return [
       this.#requests,
       this.#latency,
@@ -240,12 +248,31 @@ export class Metrics implements ServingMetrics {
       this.#inFlight,
       this.#refused,
       this.#eventLoop(),
-      ...(this.#models === undefined ? [] : [...modelMetrics(this.#models()), ...processMetrics()]),
+      ...batchingMetrics(models),
+      this.#wrappedRuns(models),
+      ...(this.#isOneOfMany ? [] : [...modelMetrics(models), ...processMetrics()]),
     ].map((metric) => metric.snapshot());
   }
 
   close(): void {
     this.#loopDelay.disable();
+  }
+
+  #wrappedRuns(models: readonly ModelNumbers[]): Counter {
+    const before = this.#batches;
+    this.#batches = new Map();
+    for (const { model, stats } of models) {
+      before.delete(model);
+      if (stats.batching !== undefined) this.#batches.set(model, stats.batching.batches);
+    }
+    for (const batches of before.values()) this.#goneBatches += batches;
+    const counter = new Counter({
+      name: ':tensorflow:serving:batching_session:wrapped_run_count',
+      help: 'Total count of run calls on the wrapped session.',
+    });
+    const total = [...this.#batches.values()].reduce((sum, each) => sum + each, this.#goneBatches);
+    if (total > 0) counter.with().add(total);
+    return counter;
   }
 
   #eventLoop(): Gauge {
@@ -275,9 +302,79 @@ const maxCached = 10_000;
 /** Snapshots as the text that Prometheus scrapes. */
 export { exposition };
 
-/** What the models tell of themselves: lanes, queues, batches. */
-function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histogram)[] {
-  const labels = ['model_name', 'version'];
+interface ModelNumbers extends MeasuredModel {
+  readonly stats: ModelStats;
+}
+
+function statsOf(models: Iterable<MeasuredModel>): ModelNumbers[] {
+  const numbers: ModelNumbers[] = [];
+  for (const { name, version, model } of models) {
+    try {
+      numbers.push({ name, version, model, stats: model.stats() });
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return numbers;
+}
+
+const versionLabels = ['model_name', 'version'];
+
+/** Bounds of TensorFlow Serving's waits for a batch, in microseconds. */
+const queuingBuckets = exponentialBuckets(100, 1.2, 52);
+/** The batcher counts 16 rows and more in eighths of an octave, of which these are ends. */
+const rowBuckets = Array.from({ length: 20 }, (_, i) => 2 ** (i + 1) - 1);
+
+/** What the batchers of this thread tell, which is what TensorFlow Serving's batching session does. */
+function batchingMetrics(models: readonly ModelNumbers[]): (Gauge | Histogram)[] {
+  const histogram = (name: string, help: string, buckets: readonly number[]): Histogram =>
+    new Histogram({
+      name: `:tensorflow:serving:batching_session:${name}`,
+      help,
+      labels: versionLabels,
+      buckets,
+    });
+  const waits = histogram(
+    'queuing_latency',
+    'Distribution of wall time spent (in microseconds) in queuing.',
+    queuingBuckets,
+  );
+  const requests = histogram('input_batch_size', 'Rows of a request.', rowBuckets);
+  const batches = histogram(
+    'processed_batch_size',
+    'Rows of a batch, padding included.',
+    rowBuckets,
+  );
+  // Most batches have none.
+  const padding = histogram('padding_size', 'Rows of padding of a batch.', [0, ...rowBuckets]);
+  const waiting = new Gauge({
+    name: 'tenon_batching_queued_rows',
+    help: 'Rows that wait for a batch.',
+    labels: versionLabels,
+  });
+  for (const { name, version, stats } of models) {
+    if (stats.batching === undefined) continue;
+    const own = [name, String(version)] as const;
+    const { distributions, queuedRows } = stats.batching;
+    waiting.with(...own).set(queuedRows);
+    for (const [metric, distribution] of [
+      [waits, distributions.waitMicros],
+      [requests, distributions.requestRows],
+      [batches, distributions.batchRows],
+      [padding, distributions.paddedRows],
+    ] as const) {
+      if (distribution.count === 0) continue;
+      const series = metric.with(...own);
+      for (const [upTo, count] of distribution.places) series.count(upTo, count);
+      series.add(distribution.sum);
+    }
+  }
+  return [waits, requests, batches, padding, waiting];
+}
+
+/** What the models tell of themselves, whichever thread runs them: lanes, queues, batches. */
+function modelMetrics(models: readonly ModelNumbers[]): (Counter | Gauge)[] {
+  const labels = versionLabels;
   const counter = (name: string, help: string): Counter => new Counter({ name, help, labels });
   const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, labels });
   const runs = counter('tenon_model_runs_total', 'Runs that ended, failed ones included.');
@@ -286,22 +383,9 @@ function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histo
   const busy = gauge('tenon_model_busy_lanes', 'Lanes that run the engine.');
   const lanes = gauge('tenon_model_lanes', 'Lanes that have started.');
   const queued = gauge('tenon_model_queued_runs', 'Runs that wait for a lane.');
-  const waiting = gauge('tenon_batching_queued_rows', 'Rows that wait for a batch.');
   const batches = counter('tenon_batching_batches_total', 'Calls of the engine for several runs.');
   const batchedRuns = counter('tenon_batching_runs_total', 'Runs that were made in batches.');
   const padding = counter('tenon_batching_padded_rows_total', 'Rows that filled batches up.');
-  // The model counts sizes by powers of two, so these are the bounds there are.
-  const bounds = Array.from({ length: 20 }, (_, i) => 2 ** (i + 1) - 1);
-  const sizes = new Histogram({
-    name: ':tensorflow:serving:batching_session:input_batch_size',
-    help: 'Rows of the runs in a batch.',
-    labels,
-    buckets: bounds,
-  });
-  const wrapped = new Counter({
-    name: ':tensorflow:serving:batching_session:wrapped_run_count',
-    help: 'Total count of calls of the engine for a batch.',
-  });
   const summaries = new Gauge({
     name: 'tenon_model_wait_micros',
     help: 'Wait for a lane in microseconds, since the version was loaded.',
@@ -312,14 +396,8 @@ function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histo
     help: 'Calls of the engine in microseconds, since the version was loaded.',
     labels: [...labels, 'quantile'],
   });
-  for (const { name, version, model } of models) {
+  for (const { name, version, stats } of models) {
     const own = [name, String(version)] as const;
-    let stats;
-    try {
-      stats = model.stats();
-    } catch {
-      continue; // closed meanwhile
-    }
     runs.with(...own).add(stats.runs);
     failed.with(...own).add(stats.failedRuns);
     cancelled.with(...own).add(stats.cancelledRuns);
@@ -329,15 +407,6 @@ function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histo
     batches.with(...own).add(stats.batches);
     batchedRuns.with(...own).add(stats.batchedRuns);
     padding.with(...own).add(stats.paddedRows);
-    wrapped.with().add(stats.batches);
-    if (stats.batching !== undefined) waiting.with(...own).set(stats.batching.queuedRows);
-    if (stats.batches > 0) {
-      const { numbers } = sizes.with(...own);
-      stats.batchSizes.forEach((count, i) => {
-        (numbers[Math.min(i, bounds.length)] as number) += count;
-      });
-      numbers[bounds.length + 1] = stats.batchRows;
-    }
     for (const [metric, summary] of [
       [summaries, stats.queueMicros],
       [runMicros, stats.runMicros],
@@ -355,12 +424,9 @@ function modelMetrics(models: Iterable<MeasuredModel>): (Counter | Gauge | Histo
     busy,
     lanes,
     queued,
-    waiting,
     batches,
     batchedRuns,
     padding,
-    sizes,
-    wrapped,
     summaries,
     runMicros,
   ];

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -105,7 +106,9 @@ std::vector<FeedSource> ReadSources(Napi::Value value) {
 
 void ReadLayout(Numbers* numbers, size_t inputs, BatchLayout* layout) {
   for (size_t i = 0; i < inputs; ++i) {
-    layout->pad_values.push_back(numbers->Next());
+    const double pad_value = numbers->Next();
+    layout->pad_values.push_back(std::isnan(pad_value) ? std::nullopt
+                                                       : std::optional<double>(pad_value));
     layout->shapes.push_back(numbers->NextShape());
   }
   for (size_t left = numbers->NextCount(4); left > 0; --left) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "core/model_info.h"
@@ -35,7 +36,8 @@ struct BatchLayout {
   // The batch's shape of each input. A member may be smaller in dimensions from 1
   // on, and is then padded at their ends.
   std::vector<Shape> shapes;
-  std::vector<double> pad_values;  // one for each input
+  // One for each input; none: a member's own first element.
+  std::vector<std::optional<double>> pad_values;
   std::vector<Mask> masks;
   std::vector<Trim> trims;
 };

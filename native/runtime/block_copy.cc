@@ -86,6 +86,13 @@ Result<Fill> Fill::Of(DType dtype, double value) {
   }
 }
 
+Fill Fill::OfElement(const void* element, size_t byte_length) {
+  Fill fill;
+  fill.size_ = byte_length;
+  std::memcpy(fill.element_.data(), element, byte_length);
+  return fill;
+}
+
 void Fill::Write(char* to, size_t byte_length) const {
   if (byte_length == 0) return;
   bool same = true;

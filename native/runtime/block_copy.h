@@ -19,6 +19,9 @@ class Fill {
   // with kUnsupported for dtypes that no number stands for.
   static Result<Fill> Of(DType dtype, double value);
 
+  // The element of `byte_length` bytes, at most 16, that is there.
+  static Fill OfElement(const void* element, size_t byte_length);
+
   // `byte_length` is a multiple of the element's.
   void Write(char* to, size_t byte_length) const;
 

@@ -45,7 +45,8 @@ Status Gather::Prepare(const ModelInfo& info) {
     tensors_[i].shape = layout.shapes[i];
     for (size_t member = 0; member < request_.member_count; ++member) {
       if (SameRows(request_.feed(member, i).shape, layout.shapes[i])) continue;
-      const auto fill = Fill::Of(tensors_[i].dtype, layout.pad_values[i]);
+      // Of a member that has no element to pad with, 0 stands for it.
+      const auto fill = Fill::Of(tensors_[i].dtype, layout.pad_values[i].value_or(0));
       if (!fill.ok()) return fill.status();
       fills_[i] = fill.value();
       break;
@@ -114,9 +115,11 @@ void Gather::CopyFeed(size_t member, size_t input) {
   }
   Shape rows = tensor.shape;
   rows[0] = feed.shape[0];
-  Corner(static_cast<size_t>(DTypeBits(tensor.dtype)) / 8, feed.shape.data(), rows.data(),
-         rows.size())
-      .CopyIn(static_cast<const char*>(feed.data), to, fills_[input]);
+  const size_t element_bytes = static_cast<size_t>(DTypeBits(tensor.dtype)) / 8;
+  const bool own = !request_.layout.pad_values[input] && feed.byte_length > 0;
+  Corner(element_bytes, feed.shape.data(), rows.data(), rows.size())
+      .CopyIn(static_cast<const char*>(feed.data), to,
+              own ? Fill::OfElement(feed.data, element_bytes) : fills_[input]);
 }
 
 void Gather::RepeatLastRow(Tensor* tensor) const {

@@ -61,7 +61,8 @@ class Gather {
 
   BatchRequest request_;
   const std::shared_ptr<BufferPool> buffers_;
-  std::vector<Fill> fills_;         // one for each input; meaningful where it is padded
+  // One for each input; meaningful where it is padded, and not with a member's own element.
+  std::vector<Fill> fills_;
   std::vector<Fill> marks_;         // for each mask two: of padding, of what is real
   std::vector<size_t> first_rows_;  // of each member, and one past the last
   std::vector<Tensor> tensors_;     // the batch's; without data until made

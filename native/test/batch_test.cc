@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -86,7 +87,8 @@ ModelInfo InfoOf(const std::vector<DType>& inputs, size_t outputs = 1) {
 }
 
 // One input, fed with `members`.
-BatchRequest RequestOf(std::vector<Tensor> members, Shape batch, double pad_value = 0) {
+BatchRequest RequestOf(std::vector<Tensor> members, Shape batch,
+                       std::optional<double> pad_value = 0) {
   BatchRequest request;
   request.inputs = {0};
   request.member_count = members.size();
@@ -281,6 +283,19 @@ TEST("gather: shorter members are padded, and masks mark what is theirs") {
          std::vector<int64_t>{1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0}));
   CHECK((ElementsOf<uint8_t>(batch.run.feeds[2].tensor) ==
          std::vector<uint8_t>{1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST("gather: members are padded with their own first element, those without with 0") {
+  const ModelInfo info = InfoOf({DType::kInt16});
+  const auto member = [](Shape shape, std::vector<int16_t> elements) {
+    return TensorOf<int16_t>(DType::kInt16, std::move(shape), std::move(elements));
+  };
+  const auto batch =
+      GatherAll(info, RequestOf({member({2, 2}, {1, 2, 3, 4}), member({1, 3}, {5, 6, 7}),
+                                 member({1, 1}, {-8}), member({1, 0}, {})},
+                                {6, 3}, std::nullopt));
+  CHECK((ElementsOf<int16_t>(batch.run.feeds[0].tensor) ==
+         std::vector<int16_t>{1, 2, 1, 3, 4, 1, 5, 6, 7, -8, -8, -8, 0, 0, 0, 0, 0, 0}));
 }
 
 TEST("gather: strings of all members, the last row again") {

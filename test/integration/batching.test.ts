@@ -233,6 +233,20 @@ describe('requests of different lengths', () => {
     );
   });
 
+  it("are padded with their own first element, as TensorFlow Serving's are", async () => {
+    // It gives back what it was fed, padding included.
+    const model = await open(oneNode('Identity', {}, ['batch', 'length'], ['batch', 'width']), {
+      batching: { padVariableLength: true, padValue: 'first', verifyBatching: false },
+      pool: { lanes: 1 },
+    });
+    const results = await Promise.all([[5], [7, 8, 9], [-1, 2]].map((x) => model.run({ x: [x] })));
+    expect(results.map(({ y }) => numbers(y))).toEqual([
+      [5, 5, 5],
+      [7, 8, 9],
+      [-1, 2, -1],
+    ]);
+  });
+
   it('in buckets travel with their like', async () => {
     const model = await open(pooledEncoder(), {
       batching: { ...batching, lengthBuckets: [2, 8] },

@@ -433,9 +433,15 @@ describe.runIf(process.platform !== 'win32')('front-end threads', () => {
     });
     const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => predict(where, [i])));
     expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200));
-    expect(await server?.metrics()).toMatch(
-      /tenon_batching_batches_total\{model_name="half",version="124"\} [1-9]/,
-    );
+    const page = await server?.metrics();
+    expect(page).toMatch(/tenon_batching_batches_total\{model_name="half",version="124"\} [1-9]/);
+    for (const name of ['input_batch_size', 'queuing_latency']) {
+      expect(page).toContain(
+        `:tensorflow:serving:batching_session:${name}_count{model_name="half",version="124"} 8\n`,
+      );
+    }
+    const rows = ':tensorflow:serving:batching_session:processed_batch_size_sum';
+    expect(page).toContain(`${rows}{model_name="half",version="124"} 8\n`);
   });
 
   it('have as many connections as are allowed, all together', async () => {

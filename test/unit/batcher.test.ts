@@ -628,6 +628,20 @@ describe('the options', () => {
     await settle();
     expect(runner.calls[0]?.batch?.layout.rows).toBe(4);
     expect(batcher.stats().paddedRows).toBe(5);
+    expect(batcher.stats().distributions).toMatchObject({
+      requestRows: { count: 3, sum: 3, places: [[1, 3]] },
+      batchRows: { count: 2, sum: 8, places: [[4, 2]] },
+      paddedRows: {
+        count: 2,
+        sum: 5,
+        places: [
+          [2, 1],
+          [3, 1],
+        ],
+      },
+      // Those of the second batch still wait for its end.
+      waitMicros: { count: 2 },
+    });
   });
 
   it('padVariableLength lets lengths travel together, in lengthBuckets', async () => {

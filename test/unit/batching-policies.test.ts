@@ -96,6 +96,7 @@ describe('the options', () => {
     [{ maskInput: 'm' }, 'padVariableLength'],
     [{ trimOutputs: {} }, 'padVariableLength'],
     [{ padVariableLength: true, maskInput: {} }, 'batching.maskInput.name'],
+    [{ padVariableLength: true, padValue: 'last' }, 'batching.padValue'],
     [{ padVariableLength: true, padValues: { x: 'a' } }, 'batching.padValues.x'],
     [{ padVariableLength: true, trimOutputs: { y: { dim: 0 } } }, 'batching.trimOutputs.y.dim'],
     [{ priorityLevels: 0 }, 'batching.priorityLevels'],
@@ -267,6 +268,14 @@ describe('the layout of a batch', () => {
       masks: [[1, int64, 0, 1]],
       trims: [[1, 1, 0, 1]],
     });
+  });
+
+  it("pads with a request's own first element where it is told to", () => {
+    const first = planSignature(
+      signature,
+      options({ padVariableLength: true, padValue: 'first', padValues: { extra: 3 } }),
+    );
+    expect(layoutOf(first, [0, 2], [0], [member(1, 3)], 1).padValues).toEqual(['first', 3]);
   });
 
   it('leaves a mask alone that is fed', () => {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
+import { type Distribution, Histogram as Counts } from '../../lib/batching/histogram.js';
+import type { Model } from '../../lib/index.js';
 import {
   Counter,
   exponentialBuckets,
@@ -9,7 +11,12 @@ import {
   maxSeries,
   mergeSnapshots,
 } from '../../lib/server/metric-registry.js';
-import { latencyBuckets, Metrics, type RequestMeasures } from '../../lib/server/metrics.js';
+import {
+  latencyBuckets,
+  type MeasuredModel,
+  Metrics,
+  type RequestMeasures,
+} from '../../lib/server/metrics.js';
 
 const asked: RequestMeasures = {
   model: 'm',
@@ -107,6 +114,81 @@ describe('a metric', () => {
     expect(histogram?.series).toEqual([[[], [1, 1, 3]]]);
     // What the threads have themselves is left as it was.
     expect(threads[0]?.[0]?.series[0]).toEqual([['both'], [1]]);
+  });
+});
+
+describe('the metrics of batches', () => {
+  const distribution = (values: readonly number[]): Distribution => {
+    const histogram = new Counts();
+    for (const value of values) histogram.add(value);
+    return histogram.distribution();
+  };
+  /** A version whose batcher has made these batches, of so many waits in microseconds. */
+  const served = (version: bigint, batches: number, waits: readonly number[]): MeasuredModel => {
+    const batching = {
+      batches,
+      queuedRows: 5,
+      distributions: {
+        requestRows: distribution([1, 2, 4]),
+        batchRows: distribution([4, 8]),
+        paddedRows: distribution([0, 1]),
+        waitMicros: distribution(waits),
+      },
+    };
+    const stats = { lanes: [], queueMicros: { count: 0 }, runMicros: { count: 0 }, batching };
+    return { name: 'm', version, model: { stats: () => stats } as unknown as Model };
+  };
+
+  it("are under TensorFlow Serving's names, with the batcher's numbers", () => {
+    const models = [served(1n, 2, [50, 101, 5e6])];
+    const metrics = new Metrics({ models: () => models });
+    const session = ':tensorflow:serving:batching_session';
+    const of = (name: string): string[] => lines(metrics, `${session}:${name}`);
+    const labels = 'model_name="m",version="1"';
+    expect(of('queuing_latency_bucket')).toHaveLength(53);
+    expect(of('queuing_latency').slice(0, 2)).toEqual([
+      `${session}:queuing_latency_bucket{${labels},le="100"} 1`,
+      `${session}:queuing_latency_bucket{${labels},le="120"} 2`,
+    ]);
+    expect(of('queuing_latency').slice(-4)).toEqual([
+      expect.stringMatching(/le="1.09[0-9e+]+"\} 2$/),
+      `${session}:queuing_latency_bucket{${labels},le="+Inf"} 3`,
+      `${session}:queuing_latency_sum{${labels}} 5000151`,
+      `${session}:queuing_latency_count{${labels}} 3`,
+    ]);
+    expect(of('input_batch_size').slice(0, 3)).toEqual([
+      `${session}:input_batch_size_bucket{${labels},le="1"} 1`,
+      `${session}:input_batch_size_bucket{${labels},le="3"} 2`,
+      `${session}:input_batch_size_bucket{${labels},le="7"} 3`,
+    ]);
+    expect(of('processed_batch_size_sum')).toEqual([
+      `${session}:processed_batch_size_sum{${labels}} 12`,
+    ]);
+    expect(of('padding_size').slice(0, 2)).toEqual([
+      `${session}:padding_size_bucket{${labels},le="0"} 1`,
+      `${session}:padding_size_bucket{${labels},le="1"} 2`,
+    ]);
+    expect(of('wrapped_run_count')).toEqual([`${session}:wrapped_run_count 2`]);
+    expect(lines(metrics, 'tenon_batching_queued_rows')).toEqual([
+      `tenon_batching_queued_rows{${labels}} 5`,
+    ]);
+    metrics.close();
+  });
+
+  it('never go back when a version goes, and are of each thread', () => {
+    const first = served(1n, 2, [50]);
+    const second = served(2n, 3, [50]);
+    let models = [first, second];
+    const metrics = new Metrics({ models: () => models, isOneOfMany: true });
+    const count = ':tensorflow:serving:batching_session:wrapped_run_count';
+    expect(lines(metrics, count)).toEqual([`${count} 5`]);
+    models = [second];
+    expect(lines(metrics, count)).toEqual([`${count} 5`]);
+    expect(lines(metrics, ':tensorflow:serving:batching_session:queuing_latency_count')).toEqual([
+      ':tensorflow:serving:batching_session:queuing_latency_count{model_name="m",version="2"} 1',
+    ]);
+    expect(lines(metrics, 'tenon_model_runs_total')).toEqual([]);
+    metrics.close();
   });
 });
 

@@ -313,7 +313,6 @@ describe('versions load', () => {
       maxDelayMicros: 0,
       maxQueuedBatches: 10,
       splitLarge: false,
-      padVariableLength: false,
       verifyBatching: 'warn',
     });
   });
@@ -335,6 +334,7 @@ describe('versions load', () => {
       allowedBatchSizes: [32, 128],
       splitLarge: false,
       padVariableLength: true,
+      padValue: 'first',
       verifyBatching: 'warn',
     });
     expect(pool).toEqual({ maxQueue: 16_384, lanes: 4 });

@@ -36,7 +36,10 @@ export function batchingSettings(parameters: BatchingParameters | undefined): Ba
       maxQueuedBatches: numbers.queued ?? defaultMaxEnqueuedBatches,
       ...(allowed.length > 0 && { allowedBatchSizes: allowed }),
       splitLarge: splits,
-      padVariableLength: parameters?.padVariableLengthInputs === true,
+      ...(parameters?.padVariableLengthInputs === true && {
+        padVariableLength: true,
+        padValue: 'first',
+      }),
       // A model that cannot be batched is served all the same.
       verifyBatching: 'warn',
     },

@@ -80,6 +80,11 @@ export class MirrorDirectory implements ModelDirectory {
     return served;
   }
 
+  /** The versions that are attached to. */
+  attached(): Iterable<ServedVersion> {
+    return this.#versions.values();
+  }
+
   acquire(spec: ModelSpec): ServedModel {
     const model = this.#byName.get(spec.name);
     const version = versionMeant(spec, model?.labels);

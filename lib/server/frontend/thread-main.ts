@@ -32,7 +32,7 @@ function ask(
   });
 }
 
-const metrics = new Metrics({ thread });
+const metrics = new Metrics({ thread, models: () => models.attached(), isOneOfMany: true });
 const models = new MirrorDirectory(() => frontend?.onModelsChanged());
 let frontend: Frontend | undefined;
 const log = pino(
