@@ -244,7 +244,8 @@ interface ToNative {
   [toNative](subject: string): NativeTensorIn | object;
 }
 
-function nativeTensor(name: string, tensor: Tensor): NativeTensorIn {
+/** What the addon takes a tensor as. */
+export function nativeTensor(name: string, tensor: Tensor): NativeTensorIn {
   const native = (tensor as unknown as ToNative)[toNative](name);
   if (Array.isArray(native)) return native as unknown as NativeTensorIn;
   throw new TenonError(
@@ -253,7 +254,8 @@ function nativeTensor(name: string, tensor: Tensor): NativeTensorIn {
   );
 }
 
-function textOf(result: ArrayBuffer | string | NativeRefusal): string | Buffer {
+/** A text that the addon wrote. */
+export function textOf(result: ArrayBuffer | string | NativeRefusal): string | Buffer {
   if (typeof result === 'string') return result;
   if (result instanceof ArrayBuffer) return Buffer.from(result);
   throw refusal(result);
@@ -276,6 +278,7 @@ const statusNames = new Map(
   Object.entries(StatusCode).map(([name, code]) => [code as number, name as StatusName]),
 );
 
-function refusal([, code, message]: NativeRefusal): StatusError {
+/** The error that a refusal of the addon's stands for. */
+export function refusal([, code, message]: NativeRefusal): StatusError {
   return new StatusError(statusNames.get(code) ?? 'UNKNOWN', message);
 }

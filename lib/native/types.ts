@@ -468,6 +468,10 @@ export type NativeJsonPredict =
   | readonly [outcome: 1, signature: string]
   | NativeRefusal;
 
+/** The body's text without the elements of its inputs, and these, each with one dimension. */
+export type NativeJsonInfer =
+  readonly [done: 0, text: string, tensors: readonly NativeTensorOut[]] | NativeRefusal;
+
 export type NativeJsonExamples =
   | readonly [outcome: 0, signature: string, examples: NativeTensorOut]
   | NativeRefusal;
@@ -507,6 +511,19 @@ export interface NativeJson {
     tensors: readonly NativeTensorIn[],
     onThread: true,
   ): Promise<ArrayBuffer | string | NativeRefusal>;
+  decodeInfer(body: Uint8Array, onThread: false): NativeJsonInfer;
+  decodeInfer(body: Uint8Array, onThread: true): Promise<NativeJsonInfer>;
+  /** The pieces, with the elements of a tensor between each two. */
+  weave(
+    pieces: readonly string[],
+    tensors: readonly NativeTensorIn[],
+    onThread: false,
+  ): ArrayBuffer | string;
+  weave(
+    pieces: readonly string[],
+    tensors: readonly NativeTensorIn[],
+    onThread: true,
+  ): Promise<ArrayBuffer | string>;
   encodeNumber(number: number, isFloat: boolean): string;
 }
 

@@ -16,6 +16,7 @@
 #include "addon/values.h"
 #include "codec/decimal.h"
 #include "codec/json_examples.h"
+#include "codec/json_infer.h"
 #include "codec/json_predict.h"
 #include "codec/json_write.h"
 
@@ -306,6 +307,62 @@ Napi::Value EncodePredict(const Napi::CallbackInfo& info) {
   return AtOnce<Encoded>(env, work, WriteEncoded);
 }
 
+// --- The Open Inference Protocol ---
+
+Napi::Value WriteInfer(Napi::Env env, codec::InferBody& body) {
+  if (!body.ok) return WriteRefusal(env, body.error);
+  std::vector<Value> tensors;
+  tensors.reserve(body.tensors.size());
+  for (Tensor& tensor : body.tensors) tensors.push_back(Value::Of(std::move(tensor)));
+  Napi::Array result = Napi::Array::New(env, 3);
+  result.Set(0u, static_cast<uint32_t>(kDone));
+  result.Set(1u, body.text);
+  result.Set(2u, WriteTensors(env, tensors));
+  return result;
+}
+
+// (body, whether on a thread)
+Napi::Value DecodeInfer(const Napi::CallbackInfo& info) {
+  const auto work = [body = ReadBody(info[0])](codec::InferBody* decoded) {
+    *decoded = codec::DecodeInfer(body);
+  };
+  if (info[1].ToBoolean()) {
+    return OnThread<codec::InferBody>(info[0].As<Napi::Object>(), work, WriteInfer);
+  }
+  return AtOnce<codec::InferBody>(info.Env(), work, WriteInfer);
+}
+
+// (pieces, tensors, whether on a thread)
+Napi::Value Weave(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Array pieces = ReadArray(info[0], "the pieces of a text");
+  const Napi::Array tensors = ReadArray(info[1], "tensors to write as JSON");
+  const bool on_thread = info[2].ToBoolean();
+  const FeedMemory memory = on_thread ? FeedMemory::kKept : FeedMemory::kBorrowed;
+  struct Woven {
+    std::vector<std::string> pieces;
+    std::vector<Tensor> tensors;
+  };
+  auto woven = std::make_shared<Woven>();
+  for (uint32_t i = 0; i < pieces.Length(); ++i) {
+    const Napi::HandleScope scope(env);
+    woven->pieces.push_back(ReadText(pieces.Get(i), "a piece of a text"));
+  }
+  for (uint32_t i = 0; i < tensors.Length(); ++i) {
+    const Napi::HandleScope scope(env);
+    woven->tensors.push_back(ReadOutput(tensors.Get(i), memory));
+    if (!codec::CanBeWritten(woven->tensors.back().dtype)) {
+      ThrowInvalidArgument(env, "elements that can be written as JSON");
+    }
+  }
+  const auto work = [woven](Encoded* encoded) {
+    codec::WeaveTensors(woven->pieces, woven->tensors, encoded->text.get());
+    woven->tensors.clear();
+  };
+  if (on_thread) return OnThread<Encoded>(tensors, work, WriteEncoded);
+  return AtOnce<Encoded>(env, work, WriteEncoded);
+}
+
 // (number, whether it is a float)
 Napi::Value EncodeNumber(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) ThrowInvalidArgument(info.Env(), "a number to write as JSON");
@@ -325,6 +382,8 @@ void DefineJsonCodec(Napi::Env env, Napi::Object exports) {
   json.Set("decodePredict", Napi::Function::New(env, DecodePredict));
   json.Set("decodeExamples", Napi::Function::New(env, DecodeExamples));
   json.Set("encodePredict", Napi::Function::New(env, EncodePredict));
+  json.Set("decodeInfer", Napi::Function::New(env, DecodeInfer));
+  json.Set("weave", Napi::Function::New(env, Weave));
   json.Set("encodeNumber", Napi::Function::New(env, EncodeNumber));
   exports.Set("json", json);
 }

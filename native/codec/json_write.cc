@@ -10,6 +10,7 @@
 #include "codec/base64.h"
 #include "codec/decimal.h"
 #include "codec/json_escape.h"
+#include "codec/json_infer.h"
 
 namespace tenon::codec {
 namespace {
@@ -63,7 +64,6 @@ class Output {
 
   const std::string& name() const { return name_; }
   const Shape& shape() const { return tensor_.shape; }
-  bool CanBeWritten() const;
   // Room its elements will take, roughly.
   size_t Estimate() const;
 
@@ -105,26 +105,6 @@ class Output {
   const bool as_bytes_;
   size_t next_ = 0;
 };
-
-bool Output::CanBeWritten() const {
-  switch (tensor_.dtype) {
-    case DType::kFloat32:
-    case DType::kFloat64:
-    case DType::kFloat16:
-    case DType::kBFloat16:
-    case DType::kInt8:
-    case DType::kUInt8:
-    case DType::kInt16:
-    case DType::kUInt16:
-    case DType::kInt32:
-    case DType::kUInt32:
-    case DType::kInt64:
-    case DType::kUInt64:
-    case DType::kBool:
-    case DType::kString: return true;
-    default: return false;
-  }
-}
 
 size_t Output::Estimate() const {
   constexpr size_t kNumberBytes = 14;
@@ -251,6 +231,26 @@ void WriteColumns(std::vector<Output>* outputs, TextBuffer* text) {
 
 }  // namespace
 
+bool CanBeWritten(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+    case DType::kFloat64:
+    case DType::kFloat16:
+    case DType::kBFloat16:
+    case DType::kInt8:
+    case DType::kUInt8:
+    case DType::kInt16:
+    case DType::kUInt16:
+    case DType::kInt32:
+    case DType::kUInt32:
+    case DType::kInt64:
+    case DType::kUInt64:
+    case DType::kBool:
+    case DType::kString: return true;
+    default: return false;
+  }
+}
+
 std::optional<RequestError> EncodePredict(BodyForm form, const std::vector<NamedTensor>& outputs,
                                           TextBuffer* text) {
   if (outputs.empty()) {
@@ -275,7 +275,7 @@ std::optional<RequestError> EncodePredict(BodyForm form, const std::vector<Named
       rows = size;
     }
     // An empty tensor has no element to fail at.
-    if (!output.CanBeWritten() || output.shape().size() > kMaxRank) {
+    if (!CanBeWritten(named.tensor.dtype) || output.shape().size() > kMaxRank) {
       if (ElementCount(output.shape()) == size_t{0} && output.shape().size() <= kMaxRank) continue;
       return RequestError{.message = "Failed to write JSON value for tensor type: " +
                                      std::string(TensorFlowTypeName(named.tensor.dtype))};
@@ -289,6 +289,26 @@ std::optional<RequestError> EncodePredict(BodyForm form, const std::vector<Named
     WriteColumns(&written, text);
   }
   return std::nullopt;
+}
+
+void WeaveTensors(const std::vector<std::string>& pieces, const std::vector<Tensor>& tensors,
+                  TextBuffer* text) {
+  std::vector<NamedTensor> flat;
+  std::vector<Output> outputs;
+  flat.reserve(tensors.size());
+  outputs.reserve(tensors.size());
+  size_t estimate = 0;
+  for (const Tensor& tensor : tensors) {
+    NamedTensor& named = flat.emplace_back(NamedTensor{.name = {}, .tensor = tensor});
+    named.tensor.shape = {static_cast<int64_t>(ElementCount(tensor.shape).value_or(0))};
+    estimate += outputs.emplace_back(named).Estimate();
+  }
+  for (const std::string& piece : pieces) estimate += piece.size();
+  (void)text->Room(std::min(estimate, TextBuffer::kMaxBytes));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    text->Append(pieces[i]);
+    if (i < outputs.size()) outputs[i].Write(0, 0, true, text);
+  }
 }
 
 }  // namespace tenon::codec

@@ -17,6 +17,9 @@ struct NamedTensor {
   Tensor tensor;
 };
 
+// Whether elements of it can be written as JSON.
+bool CanBeWritten(DType dtype);
+
 // Writes the answer to a predict request of that form, byte for byte as TensorFlow
 // Serving lays it out: one output alone, several as an object, of each instance or as a
 // whole. Outputs of strings whose name ends in "_bytes" are {"b64": …}.

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { Tensor } from '../../lib/index.js';
-import { noParameters, type ParameterValue } from '../../lib/server/oip/parameters.js';
+import { noParameters, type ParameterValue } from '../../lib/codec/oip/parameters.js';
 import {
   type CallContext,
   type InferRequest,

@@ -7,6 +7,7 @@
  */
 
 import { type Datatype, datatypeOfDType } from '../../codec/oip/datatypes.js';
+import type { Parameters } from '../../codec/oip/parameters.js';
 import { StatusError } from '../../codec/status.js';
 import type { EngineName, Signature, Tensor, TensorSpec, ValueSpec } from '../../index.js';
 import type { Entrypoint } from '../metrics.js';
@@ -15,7 +16,7 @@ import { packageVersion } from '../package-version.js';
 import { invalid, statusOf } from '../tfserving/errors.js';
 import type { CallContext, NamedTensor, TensorFlowServing } from '../tfserving/service.js';
 import { classesOf } from './classification.js';
-import { type Parameters, requestParameters } from './parameters.js';
+import { requestParameters } from './parameters.js';
 
 export type { CallContext, NamedTensor } from '../tfserving/service.js';
 
