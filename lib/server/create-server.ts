@@ -1,5 +1,7 @@
 /** The server as a function: repository, front ends and listeners put together. */
 
+import { setTimeout as after } from 'node:timers/promises';
+
 import type { FastifyPluginCallback } from 'fastify';
 
 import { TenonError } from '../errors.js';
@@ -65,9 +67,9 @@ export interface Server {
   /** The metrics of all threads, in Prometheus' text format. */
   metrics(): Promise<string>;
   /**
-   * Not ready from here on: takes no more connections, answers what is under way, unloads. What has
-   * not ended after `timeoutMs` (default: `shutdownTimeoutMs`) is aborted. Closing again waits for
-   * the same end.
+   * Not ready from here on, and after `shutdownDelayMs`, if it listens: takes no more connections,
+   * answers what is under way, unloads. What has not ended `timeoutMs` later (default:
+   * `shutdownTimeoutMs`) is aborted. Closing again waits for the same end.
    */
   close(timeoutMs?: number): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -294,6 +296,12 @@ class TenonServer implements Server {
   async #close(timeoutMs: number): Promise<void> {
     const started = performance.now();
     this.#repository.beginStop();
+    const delayMs = this.#listeners.size > 0 ? this.#options.shutdownDelayMs : 0;
+    if (delayMs > 0) {
+      this.#log.info({ delayMs }, 'Closing: not ready, and serving for a while');
+      (this.#threads ?? this.#frontend)?.beginDrain();
+      await after(delayMs);
+    }
     this.#log.info({ timeoutMs }, 'Closing: taking no more connections');
     for (const listener of this.#listeners.values()) await listener.close();
     const cutOff = await ((this.#threads ?? this.#frontend)?.drain(timeoutMs) ?? 0);

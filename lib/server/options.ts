@@ -93,7 +93,15 @@ export interface ServerOptions {
   readonly maxConcurrentRequests?: number;
   /** Requests must carry `Authorization: Bearer <token>`; health is exempt. Default: none. */
   readonly authToken?: string;
-  /** Milliseconds that `close()` waits for requests in flight; then they are aborted. Default: 25000. */
+  /**
+   * Milliseconds that `close()` goes on serving, new connections included, while it is not ready: what
+   * balances load has the time to notice. Default: 0.
+   */
+  readonly shutdownDelayMs?: number;
+  /**
+   * Milliseconds that `close()` waits after that for requests in flight; then they are aborted.
+   * Default: 25000.
+   */
   readonly shutdownTimeoutMs?: number;
   /** Share of the requests that are logged, 0 to 1. Default: 0. */
   readonly requestLogSampling?: number;
@@ -138,6 +146,7 @@ export interface ResolvedServerOptions {
   readonly loadThreads: number;
   readonly warmup: boolean;
   readonly allowLabelsForUnavailable: boolean;
+  readonly shutdownDelayMs: number;
   readonly shutdownTimeoutMs: number;
   readonly log: Logger | LogOptions | undefined;
 }
@@ -165,6 +174,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     'frontendThreads',
     'maxConcurrentRequests',
     'authToken',
+    'shutdownDelayMs',
     'shutdownTimeoutMs',
     'requestLogSampling',
     'log',
@@ -194,6 +204,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
       'allowLabelsForUnavailable',
       false,
     ),
+    shutdownDelayMs: integer(given['shutdownDelayMs'], 'shutdownDelayMs', 0, 0),
     shutdownTimeoutMs: integer(given['shutdownTimeoutMs'], 'shutdownTimeoutMs', 25_000, 0),
     log: resolveLog(given['log']),
   };

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { makeCertificates } from '../helpers/authority.js';
 import { modelPath, root } from '../helpers/paths.js';
 import { runPython } from '../helpers/python.js';
-import { ask, freePort, startServe } from '../helpers/serve.js';
+import { type Answer, ask, freePort, startServe } from '../helpers/serve.js';
 import { temporaryFolder } from '../helpers/temporary.js';
 
 // `tenon serve` as its users run it: flags, signals, exit codes, files.
@@ -182,6 +182,49 @@ describe.runIf(process.platform !== 'win32')('a signal', () => {
     server.child.kill('SIGTERM');
     await expect(running).rejects.toMatchObject({ code: 'ECONNRESET' });
     expect(await server.ended).toEqual(clean);
+  });
+
+  it.each([0, 1])(
+    'to end leaves it serving for --shutdown_delay_ms, not ready (%i front-end threads)',
+    async (threads) => {
+      const { flags, socketPath } = onSocket();
+      const server = startServe([
+        ...half,
+        ...flags,
+        '--shutdown_delay_ms=600000',
+        `--frontend_threads=${threads}`,
+      ]);
+      await server.ready();
+      const predict = (): Promise<Answer> =>
+        ask({ socketPath }, '/v1/models/half:predict', {
+          body: { inputs: [1] },
+          headers: { connection: 'keep-alive' },
+        });
+      expect((await predict()).headers.connection).toBe('keep-alive');
+      server.child.kill('SIGTERM');
+      await server.logged(({ msg }) => msg === 'Closing: not ready, and serving for a while');
+      const answer = await predict();
+      expect(JSON.parse(answer.text)).toEqual({ outputs: [3.5] });
+      expect(answer.headers.connection).toBe('close');
+      expect((await ask({ socketPath }, '/healthz/ready')).status).toBe(503);
+      expect((await ask({ socketPath }, '/healthz/live')).status).toBe(200);
+      server.child.kill('SIGTERM');
+      expect(await server.ended).toEqual({ code: 1, signal: null });
+    },
+  );
+
+  it('to end closes after --shutdown_delay_ms', async () => {
+    const { flags } = onSocket();
+    const server = startServe([...half, ...flags, '--shutdown_delay_ms=1']);
+    await server.ready();
+    server.child.kill('SIGTERM');
+    expect(await server.ended).toEqual(clean);
+    const said = server.log.filter(({ msg }) => /^Clos/.test(String(msg)));
+    expect(said).toMatchObject([
+      { msg: 'Closing: not ready, and serving for a while', delayMs: 1 },
+      { msg: 'Closing: taking no more connections' },
+      { msg: 'Closed' },
+    ]);
   });
 
   it('a second time ends at once', async () => {

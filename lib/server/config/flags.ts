@@ -153,10 +153,15 @@ const flags = {
     'operations',
     'MonitoringConfig as text proto, .yaml or .json: enables /monitoring/prometheus/metrics',
   ),
+  shutdown_delay_ms: whole(
+    0,
+    'operations',
+    'milliseconds after SIGTERM that it goes on serving, not ready, so that load balancers notice',
+  ),
   shutdown_timeout_ms: whole(
     25_000,
     'operations',
-    'milliseconds for requests in flight after SIGTERM; then they are aborted',
+    'milliseconds for requests in flight after that; then they are aborted',
   ),
 
   ssl_config_file: text('', 'security', 'SSLConfig for gRPC: key, certificate, client CA'),

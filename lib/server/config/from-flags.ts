@@ -87,6 +87,7 @@ export async function serveSettings(
       frontendThreads: values.frontend_threads,
       maxConcurrentRequests: values.max_concurrent_requests,
       ...(token !== undefined && { authToken: token }),
+      shutdownDelayMs: values.shutdown_delay_ms,
       shutdownTimeoutMs: values.shutdown_timeout_ms,
       requestLogSampling: values.request_log_sampling_rate,
     },

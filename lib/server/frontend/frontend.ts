@@ -111,6 +111,11 @@ export class Frontend {
     this.#grpc?.onModelsChanged();
   }
 
+  /** Serves on, and has clients of REST connect anew for their next request. */
+  beginDrain(): void {
+    this.#state.isDraining = true;
+  }
+
   /**
    * Resolves when the requests under way have been answered, those that come on open connections
    * meanwhile included, and all connections are closed; after `timeoutMs` they are cut off.
@@ -118,7 +123,7 @@ export class Frontend {
    * @returns How many connections were cut off.
    */
   async drain(timeoutMs: number): Promise<number> {
-    this.#state.isDraining = true;
+    this.beginDrain();
     const [rest, grpc] = await Promise.all([
       this.#drainRest(timeoutMs),
       this.#grpc?.drain(timeoutMs) ?? 0,

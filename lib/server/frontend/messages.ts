@@ -45,6 +45,7 @@ export type ToFrontend =
   | { readonly kind: 'unload'; readonly request: number; readonly id: number }
   | { readonly kind: 'connection'; readonly transport: Transport; readonly descriptor: number }
   | { readonly kind: 'measure'; readonly request: number }
+  | { readonly kind: 'begin-drain' }
   | { readonly kind: 'drain'; readonly timeoutMs: number }
   /** Everything that is there by now has been told. */
   | { readonly kind: 'start' }

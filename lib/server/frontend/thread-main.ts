@@ -110,6 +110,9 @@ function receive(message: ToFrontend): void {
     case 'measure':
       post({ kind: 'measured', request: message.request, metrics: metrics.snapshot() });
       break;
+    case 'begin-drain':
+      frontend?.beginDrain();
+      break;
     case 'drain':
       void drain(message.timeoutMs);
       break;

@@ -139,6 +139,10 @@ export class FrontendThreads {
     ];
   }
 
+  beginDrain(): void {
+    for (const thread of this.#threads) thread.beginDrain();
+  }
+
   /** @returns How many connections were cut off after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<number> {
     this.#isClosing = true;
@@ -279,6 +283,10 @@ class FrontendThread {
       this.#measures.set(request, settle);
       this.#post({ kind: 'measure', request });
     });
+  }
+
+  beginDrain(): void {
+    this.#post({ kind: 'begin-drain' });
   }
 
   drain(timeoutMs: number): Promise<number> {
