@@ -35,6 +35,7 @@ const targets = {
   protobuf: { module: 'protobuf.ts', maxBytes: 4096 },
   text: { module: 'text.ts', maxBytes: 4096 },
   grpc: { module: 'grpc.ts', maxBytes: 4096 },
+  infer: { module: 'infer.ts', maxBytes: 4096 },
 };
 
 const { values: options, positionals } = parseArgs({

@@ -19,6 +19,7 @@ const scalars = new Map(
 );
 
 const packages = [
+  'inference',
   'tensorflow.serving',
   'tensorflow.error',
   'tensorflow',

@@ -20,6 +20,7 @@ import {
 import { StatusError } from '../../lib/codec/status.js';
 import { PredictResponse } from './predict-response.js';
 import type { Tensor } from '../../lib/tensor/tensor.js';
+import { isSame } from './same-tensor.js';
 
 const maxFillBytes = 1 << 16;
 
@@ -29,18 +30,6 @@ function checkSize(tensor: Tensor, inputBytes: number): void {
   const { byteLength } = tensor.bytes as Uint8Array;
   if (byteLength > maxFillBytes + 16 * inputBytes) {
     throw new Error(`expected less memory for ${inputBytes} bytes, received ${byteLength}`);
-  }
-}
-
-function isSame(a: Tensor, b: Tensor): void {
-  strictEqual(b.dtype, a.dtype);
-  strictEqual(b.shape.join(), a.shape.join());
-  if (a.dtype === 'string') {
-    const [first, second] = [a.bytes, b.bytes] as unknown as [Uint8Array[], Uint8Array[]];
-    strictEqual(second.length, first.length);
-    first.forEach((bytes, i) => strictEqual(Buffer.compare(bytes, second[i] as Uint8Array), 0));
-  } else {
-    strictEqual(Buffer.compare(a.bytes as Uint8Array, b.bytes as Uint8Array), 0);
   }
 }
 

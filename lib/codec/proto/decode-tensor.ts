@@ -11,18 +11,20 @@ import { TenonError } from '../../errors.js';
 import { dtypeFromTensorFlow } from '../../protobuf/tensorflow-dtypes.js';
 import { WireReader, WireType } from '../../protobuf/wire.js';
 import { pack } from '../../tensor/convert.js';
-import { carrierLength, type DType, dtypes, type TypedArray } from '../../tensor/dtypes.js';
+import { dtypes } from '../../tensor/dtypes.js';
 import { shapeText } from '../../tensor/shape.js';
-import { Tensor, type TensorElements } from '../../tensor/tensor.js';
+import { Tensor } from '../../tensor/tensor.js';
 import { StatusError } from '../status.js';
+import {
+  allocate,
+  decodeValues,
+  onlyValues,
+  tagOf,
+  type TensorHead,
+  tensorOver,
+} from './elements.js';
 import { layoutOf, type ValueLayout } from './layout.js';
 import { decodeOptions, maxElements } from './malformed.js';
-
-/**
- * From here on elements are copied into memory of Tenon's own. Feeds of no more than this in all
- * are copied on their way to the engine anyhow, and a typed array is made in a tenth of the time.
- */
-const ownedMinBytes = 16 * 1024;
 
 /** TensorFlow's own limit (TensorShape::MaxDimensions). */
 const maxRank = 254;
@@ -69,10 +71,7 @@ export function decodeTensorProto(bytes: Uint8Array, alias: string, budget: Fill
     : tensorFromValues(target, bytes);
 }
 
-interface Target {
-  readonly dtype: DType;
-  readonly shape: number[];
-  readonly size: number;
+interface Target extends TensorHead {
   readonly alias: string;
   readonly budget: FillBudget;
   readonly layout: ValueLayout;
@@ -87,8 +86,6 @@ function newReader(bytes: Uint8Array): WireReader {
   reader.typeName = 'tensorflow.TensorProto';
   return reader;
 }
-
-const tagOf = (field: number, wireType: number): number => (field << 3) | wireType;
 
 const dtypeTag = tagOf(1, WireType.varint);
 const shapeTag = tagOf(2, WireType.bytes);
@@ -182,37 +179,6 @@ function countStrings({ size, budget }: Target): void {
   budget.strings -= size;
 }
 
-/** Memory for all elements, zeroed, and its tensor. */
-function allocate({ dtype, shape, size }: Target): { tensor: Tensor; data: TypedArray } {
-  const length = carrierLength(dtype, size);
-  const carrier = dtypes[dtype].carrier as new (length: number) => TypedArray;
-  const byteLength = length * (carrier as unknown as Uint8ArrayConstructor).BYTES_PER_ELEMENT;
-  if (byteLength > ownedMinBytes) {
-    const tensor = Tensor.alloc(dtype, shape);
-    return { tensor, data: tensor.data as TypedArray };
-  }
-  const data = new carrier(length);
-  return { tensor: new Tensor(dtype, data as TensorElements<DType>, shape), data };
-}
-
-/** `source` as the elements: itself where it is small and aligned, else a copy. */
-function tensorOver(target: Target, source: Uint8Array): Tensor {
-  const { dtype, shape } = target;
-  const carrier = dtypes[dtype].carrier as unknown as Uint8ArrayConstructor;
-  const width = carrier.BYTES_PER_ELEMENT;
-  if (source.byteLength <= ownedMinBytes && source.byteOffset % width === 0) {
-    const data = new carrier(source.buffer, source.byteOffset, source.byteLength / width);
-    return new Tensor(dtype, data as TensorElements<DType>, shape);
-  }
-  const { tensor, data } = allocate(target);
-  bytesOf(data).set(source);
-  return tensor;
-}
-
-function bytesOf(data: TypedArray): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
-
 function tensorFromContent(target: Target, content: Uint8Array): Tensor {
   const { dtype, size, layout } = target;
   const { bits } = dtypes[dtype];
@@ -242,13 +208,13 @@ function tensorFromValues(target: Target, bytes: Uint8Array): Tensor {
   const worth = layout.kind === 'fixed32' || layout.kind === 'fixed64' ? 1 : width;
   charge(target, size * width, bytes.byteLength * worth);
   if (layout.kind === 'fixed32' || layout.kind === 'fixed64') {
-    const whole = onlyValues(bytes, layout, size * width);
+    const whole = onlyValues(newReader(bytes), layout, size * width);
     if (whole !== undefined) return tensorOver(target, whole);
   }
   const { tensor, data } = allocate(target);
   const limit = size * parts;
   const elements = layout.kind === 'packed' ? new Int32Array(limit) : data;
-  const found = Math.min(limit, decodeValues(layout, bytes, elements, limit));
+  const found = Math.min(limit, decodeValues(newReader(bytes), layout, elements, limit));
   // Half a complex number is none.
   const count = found - (found % parts);
   if (found > count) elements.fill(0 as never, count, found);
@@ -260,156 +226,6 @@ function tensorFromValues(target: Target, bytes: Uint8Array): Tensor {
     for (let i = 0; i < limit; i++) pack(data as Uint8Array, i, bits, elements[i] as number);
   }
   return tensor;
-}
-
-/** The one packed field that holds all elements and no more; the usual case. */
-function onlyValues(
-  bytes: Uint8Array,
-  layout: ValueLayout,
-  byteLength: number,
-): Uint8Array | undefined {
-  const reader = newReader(bytes);
-  const packedTag = tagOf(layout.field, WireType.bytes);
-  const singleTag = tagOf(layout.field, wireTypeOf(layout));
-  let found: Uint8Array | undefined;
-  while (reader.position < reader.end) {
-    const tag = reader.tag();
-    if (tag === singleTag) return undefined;
-    if (tag === packedTag) {
-      if (found !== undefined) return undefined;
-      found = reader.byteString();
-    } else reader.skip(tag);
-  }
-  return found?.byteLength === byteLength ? found : undefined;
-}
-
-function wireTypeOf({ kind }: ValueLayout): number {
-  if (kind === 'fixed32') return WireType.fixed32;
-  return kind === 'fixed64' ? WireType.fixed64 : WireType.varint;
-}
-
-/** Decodes the elements in the typed field, the first `limit` of them into `data`; how many came. */
-function decodeValues(
-  layout: ValueLayout,
-  bytes: Uint8Array,
-  data: TypedArray,
-  limit: number,
-): number {
-  const reader = newReader(bytes);
-  const { kind, field } = layout;
-  const packedTag = tagOf(field, WireType.bytes);
-  const singleTag = tagOf(field, wireTypeOf(layout));
-  const raw = bytesOf(data);
-  const width = kind === 'fixed32' ? 4 : 8;
-  const halves =
-    kind === 'varint64' ? new Int32Array(data.buffer, data.byteOffset, 2 * data.length) : undefined;
-  let count = 0;
-  let last: Uint8Array | undefined;
-  while (reader.position < reader.end) {
-    const tag = reader.tag();
-    if (tag !== packedTag && (tag !== singleTag || kind === 'bytes')) {
-      reader.skip(tag);
-      continue;
-    }
-    const start = reader.position;
-    let values: Uint8Array;
-    if (tag === packedTag) values = reader.byteString();
-    else {
-      // One element by itself.
-      reader.skip(tag);
-      values = bytes.subarray(start, reader.position);
-    }
-    if (kind === 'bytes') {
-      // Not repeated: the last one counts.
-      last = values;
-    } else if (kind === 'fixed32' || kind === 'fixed64') {
-      if (values.byteLength % width !== 0) throw reader.fail('fewer bytes than it announces');
-      const room = Math.max(0, limit - count) * width;
-      if (room > 0) raw.set(values.subarray(0, room), count * width);
-      count += values.byteLength / width;
-    } else {
-      count =
-        halves !== undefined
-          ? decodeVarints64(values, halves, count, limit)
-          : kind === 'bool'
-            ? decodeBools(values, data as Uint8Array, count, limit)
-            : decodeVarints32(values, data as Int32Array, count, limit);
-      if (count < 0) throw reader.fail('a number that does not end');
-    }
-  }
-  if (last === undefined) return count;
-  raw.set(last.subarray(0, limit));
-  return last.byteLength;
-}
-
-// Each decodes varints into `data` from `index` on and gives the index behind the last; those from
-// `limit` on are passed over. -1 for one that is longer than ten bytes or than what there is.
-
-function decodeVarints32(
-  values: Uint8Array,
-  data: Int32Array,
-  start: number,
-  limit: number,
-): number {
-  const end = values.length;
-  let index = start;
-  for (let position = 0; position < end; index++) {
-    let byte = values[position++] as number;
-    let value = byte & 0x7f;
-    for (let shift = 7; byte > 0x7f; shift += 7) {
-      if (position >= end || shift >= 70) return -1;
-      byte = values[position++] as number;
-      if (shift < 32) value |= (byte & 0x7f) << shift;
-    }
-    if (index < limit) data[index] = value;
-  }
-  return index;
-}
-
-function decodeVarints64(
-  values: Uint8Array,
-  halves: Int32Array,
-  start: number,
-  limit: number,
-): number {
-  const end = values.length;
-  let index = start;
-  for (let position = 0; position < end; index++) {
-    let byte = values[position++] as number;
-    let low = byte & 0x7f;
-    let high = 0;
-    for (let shift = 7; byte > 0x7f; shift += 7) {
-      if (position >= end || shift >= 70) return -1;
-      byte = values[position++] as number;
-      const bits = byte & 0x7f;
-      if (shift < 28) low |= bits << shift;
-      else if (shift === 28) {
-        low |= bits << 28;
-        high = bits >>> 4;
-      } else high |= bits << (shift - 32);
-    }
-    if (index < limit) {
-      halves[2 * index] = low;
-      halves[2 * index + 1] = high;
-    }
-  }
-  return index;
-}
-
-function decodeBools(values: Uint8Array, data: Uint8Array, start: number, limit: number): number {
-  const end = values.length;
-  let index = start;
-  for (let position = 0; position < end; index++) {
-    let byte = values[position++] as number;
-    let value = byte & 0x7f;
-    for (let count = 1; byte > 0x7f; count++) {
-      if (position >= end || count >= 10) return -1;
-      byte = values[position++] as number;
-      value |= byte & 0x7f;
-    }
-    if (index < limit) data[index] = value === 0 ? 0 : 1;
-  }
-  return index;
 }
 
 function stringsFromContent(target: Target, content: Uint8Array): Tensor {

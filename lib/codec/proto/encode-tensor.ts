@@ -106,7 +106,8 @@ function measureElements(tensor: Tensor, field: number): MeasuredTensor {
   return delimited(field, data.byteLength, (writer) => writer.elements(data));
 }
 
-function measureValues(tensor: Tensor, { kind, field }: ValueLayout): MeasuredTensor {
+/** The elements in a typed field. */
+export function measureValues(tensor: Tensor, { kind, field }: ValueLayout): MeasuredTensor {
   switch (kind) {
     case 'fixed32':
     case 'fixed64':

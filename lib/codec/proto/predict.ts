@@ -3,7 +3,6 @@
 import { ModelSpec } from '../../protobuf/tensorflow-serving.js';
 import { WireReader, WireType } from '../../protobuf/wire.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { StatusError } from '../status.js';
 import { decodeTensorProto, maxFillBytesDefault } from './decode-tensor.js';
 import { type MeasuredTensor, measureTensorProto } from './encode-tensor.js';
 import { decoded, decodeOptions, maxElements } from './malformed.js';
@@ -13,7 +12,7 @@ import {
   type RequestModelSpec,
   type ResponseModelSpec,
 } from './model-spec.js';
-import { ByteWriter, varintLength } from './writer.js';
+import { responseWriter, varintLength } from './writer.js';
 
 export interface PredictRequest {
   /** Undefined where the request has none. */
@@ -151,9 +150,6 @@ export interface EncodeTensorsOptions {
   tensorContent?: boolean;
 }
 
-/** protobuf's own limit of a message. */
-const maxMessageBytes = 2 ** 31 - 1;
-
 /**
  * @throws StatusError UNIMPLEMENTED for a dtype TensorFlow does not have, RESOURCE_EXHAUSTED for a
  *   response of 2 GiB or more.
@@ -180,13 +176,7 @@ export function encodePredictResponse(
     entries.push({ name, nameLength, length, tensor });
     byteLength += 1 + varintLength(length) + length;
   }
-  if (byteLength > maxMessageBytes) {
-    throw new StatusError(
-      'RESOURCE_EXHAUSTED',
-      `the response takes ${byteLength} bytes, and a message has at most ${maxMessageBytes}`,
-    );
-  }
-  const writer = new ByteWriter(byteLength);
+  const writer = responseWriter(byteLength);
   for (const { name, nameLength, length, tensor } of entries) {
     writer.tag(1, WireType.bytes);
     writer.varint(length);

@@ -1,4 +1,5 @@
 import type { TypedArray } from '../../tensor/dtypes.js';
+import { StatusError } from '../status.js';
 
 /** Bytes that a number takes as a varint; a non-negative safe integer. */
 export function varintLength(value: number): number {
@@ -59,6 +60,10 @@ export class ByteWriter {
       rest >>>= 7;
     }
     this.bytes[this.position++] = rest;
+  }
+
+  fixed32(value: number): void {
+    this.position = this.bytes.writeUInt32LE(value, this.position);
   }
 
   raw(bytes: Uint8Array): void {
@@ -132,4 +137,18 @@ export class ByteWriter {
     }
     this.position = position;
   }
+}
+
+/** protobuf's own limit of a message. */
+const maxMessageBytes = 2 ** 31 - 1;
+
+/** @throws StatusError RESOURCE_EXHAUSTED for a response of 2 GiB or more. */
+export function responseWriter(byteLength: number): ByteWriter {
+  if (byteLength > maxMessageBytes) {
+    throw new StatusError(
+      'RESOURCE_EXHAUSTED',
+      `the response takes ${byteLength} bytes, and a message has at most ${maxMessageBytes}`,
+    );
+  }
+  return new ByteWriter(byteLength);
 }
