@@ -36,14 +36,15 @@ module.exports = {
     {
       name: 'server-uses-the-public-api',
       comment:
-        'Beside it the codec of tensors on the wire, the messages, checks of options, and the addon ' +
-        'for descriptors of sockets.',
+        'Beside it the codec of tensors on the wire, and its short cut through a model, the messages, ' +
+        'checks of options, and the addon for descriptors of sockets.',
       severity: 'error',
       from: { path: '^lib/server/' },
       to: allBut(
         'server/',
         'index\\.ts$',
         'codec/',
+        'model/json-run\\.ts$',
         'protobuf/',
         'errors\\.ts$',
         'options\\.ts$',

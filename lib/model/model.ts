@@ -1,3 +1,4 @@
+import { type JsonInput, JsonRun } from '../codec/json.js';
 import { modelClosed, TenonError } from '../errors.js';
 import { nativeAddon } from '../native/load.js';
 import type { OnnxRuntimeRunOptions } from '../engines/options-onnxruntime.js';
@@ -11,6 +12,7 @@ import { Tensor } from '../tensor/tensor.js';
 import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
 import { runSync } from './exchange.js';
+import { jsonRun } from './json-run.js';
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
   defaultSignatureOf,
@@ -486,6 +488,20 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  [jsonRun](signature: string): JsonRun | undefined {
+    const session = this.#batching === undefined ? this.#sessions.only : undefined;
+    const plan = this.#plans.get(signature);
+    if (session === undefined || plan === undefined || this.#setup.validateShapes) return undefined;
+    const inputs: JsonInput[] = [];
+    for (const { spec } of plan.inputs.values()) {
+      if (spec.kind !== 'tensor') return undefined;
+      inputs.push(spec);
+    }
+    for (const { spec } of plan.outputs.values()) if (spec.kind !== 'tensor') return undefined;
+    const outputs = Object.keys(this.signatures[signature]?.outputs ?? {});
+    return new JsonRun(session, plan.index, signature, inputs, outputs);
   }
 
   async #track<R>(

@@ -19,6 +19,8 @@ export interface Sessions {
   readonly runner: Runner;
   /** Where calls go that a runner has no part in: the first one in place. */
   first(): NativeSession;
+  /** Where it is the only one. */
+  readonly only: NativeSession | undefined;
   /** Of all together. */
   stats(): NativeStats;
   /** One for each session of a pool; none where there is no pool. */
@@ -31,6 +33,7 @@ function oneSession(session: NativeSession): Sessions {
   return {
     runner: new NativeRunner(session),
     first: () => session,
+    only: session,
     stats: () => session.stats(),
     sessionStats: () => [],
     share: () => [session.share()],
@@ -110,6 +113,7 @@ function pooled(pool: SessionPool<NativeRunner>): Sessions {
   return {
     runner: pool,
     first,
+    only: undefined,
     stats: () => mergeStats(pool.sessions.map(({ session }) => session.stats())),
     sessionStats: () => pool.sessionStats(),
     share: () => pool.sessions.map(({ session }) => session.share()),

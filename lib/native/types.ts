@@ -434,6 +434,19 @@ export interface NativeSession {
     targets: readonly NativeTarget[],
     options?: NativeRunOptions,
   ): NativeBinding;
+  /**
+   * A predict of JSON, from the body to the answer, in one call.
+   *
+   * @param inputs Of that signature, or of some of its inputs.
+   * @param outputNames Which to compute and write, in this order; all of them tensors.
+   * @param micros Its first element is set to how long the engine took, with each run.
+   */
+  prepareJson(
+    signature: number,
+    inputs: NativeJsonInputs,
+    outputNames: readonly string[],
+    micros: Float64Array,
+  ): NativeJsonRun;
   /** Asks the run that was given this ticket (not 0) to stop; one that waits leaves the queue. */
   cancel(ticket: number): void;
   cancelAll(): void;
@@ -471,6 +484,20 @@ export type NativeJsonPredict =
 /** The body's text without the elements of its inputs, and these, each with one dimension. */
 export type NativeJsonInfer =
   readonly [done: 0, text: string, tensors: readonly NativeTensorOut[]] | NativeRefusal;
+
+/**
+ * Undefined where nothing was done: the body is no predict that is as it should be, has not all of
+ * the inputs, or the run would not be one on the calling thread. An array of outputs where they are
+ * too many to be written on it. Throws a TenonError where the engine fails.
+ */
+export type NativeJsonRun = (
+  body: Uint8Array,
+) =>
+  | ArrayBuffer
+  | string
+  | NativeRefusal
+  | readonly [outcome: 0, form: 0 | 1, outputs: readonly NativeTensorOut[]]
+  | undefined;
 
 export type NativeJsonExamples =
   | readonly [outcome: 0, signature: string, examples: NativeTensorOut]

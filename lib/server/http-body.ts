@@ -43,80 +43,85 @@ export class BodyReader {
    * Reads a body to its end; a gzipped one (`Content-Encoding: gzip`) is decompressed, other
    * encodings are left as they are.
    *
-   * @throws HttpError 413 for a body over the limit, whose rest is read and dropped;
+   * @param onBody Called with it, or else
+   * @param onError with an HttpError 413 for a body over the limit, whose rest is read and dropped;
    *   StatusError UNAVAILABLE where all bodies together are, CANCELLED where the client has gone,
    *   INVALID_ARGUMENT for what is no gzip.
    */
-  read(message: IncomingMessage): Promise<Body> {
-    const isGzip = /gzip/i.test(message.headers['content-encoding'] ?? '');
-    const declared = Number(message.headers['content-length']);
-    return new Promise((resolve, reject) => {
-      const collector = new Collector(isGzip ? NaN : declared, this.#limits.maxBodyBytes);
-      const gunzip = isGzip ? createGunzip() : undefined;
-      const source = gunzip ?? message;
-      let isSettled = false;
-      const release = (): void => {
-        this.#pendingBytes -= collector.length;
-      };
-      const fail = (error: StatusError): void => {
-        if (isSettled) return;
-        isSettled = true;
-        release();
-        if (gunzip !== undefined) {
-          message.unpipe(gunzip);
-          gunzip.destroy();
-        }
-        drain(message);
-        reject(error);
-      };
-      source.on('data', (chunk: Buffer) => {
-        if (isSettled) return;
-        const length = collector.length + chunk.length;
-        if (length > this.#limits.maxBodyBytes) {
-          fail(this.#tooLarge());
-          return;
-        }
-        // One body is always taken, whatever the limit.
-        const others = this.#pendingBytes - collector.length;
-        if (others > 0 && others + length > this.#limits.maxPendingBodyBytes) {
-          fail(
-            new StatusError(
-              'UNAVAILABLE',
-              `The server holds ${this.#pendingBytes} bytes of requests, and takes no more now`,
-            ),
-          );
-          return;
-        }
-        this.#pendingBytes += chunk.length;
-        collector.add(chunk);
-      });
-      source.on('end', () => {
-        if (isSettled) return;
-        isSettled = true;
-        resolve({ bytes: collector.take(), release });
-      });
-      // A socket that ends in the middle of a body is an error of the message, too.
-      message.on('error', (cause: Error) => fail(gone(cause)));
-      message.on('close', () => {
-        if (!message.complete) fail(gone());
-      });
-      if (declared > this.#limits.maxBodyBytes) {
+  read(
+    message: IncomingMessage,
+    onBody: (body: Body) => void,
+    onError: (error: StatusError) => void,
+  ): void {
+    const { headers } = message;
+    const encoding = headers['content-encoding'];
+    const gunzip = encoding !== undefined && /gzip/i.test(encoding) ? createGunzip() : undefined;
+    const declared = Number(headers['content-length']);
+    const { maxBodyBytes, maxPendingBodyBytes } = this.#limits;
+    const collector = new Collector(gunzip === undefined ? declared : NaN, maxBodyBytes);
+    const source = gunzip ?? message;
+    let isSettled = false;
+    const release = (): void => {
+      this.#pendingBytes -= collector.length;
+    };
+    const fail = (error: StatusError): void => {
+      if (isSettled) return;
+      isSettled = true;
+      release();
+      if (gunzip !== undefined) {
+        message.unpipe(gunzip);
+        gunzip.destroy();
+      }
+      drain(message);
+      onError(error);
+    };
+    source.on('data', (chunk: Buffer) => {
+      if (isSettled) return;
+      const length = collector.length + chunk.length;
+      if (length > maxBodyBytes) {
         fail(this.#tooLarge());
         return;
       }
-      if (gunzip !== undefined) {
-        gunzip.on('error', (cause: Error) =>
-          fail(
-            new StatusError(
-              'INVALID_ARGUMENT',
-              `The request body is not valid gzip: ${cause.message}`,
-              { cause },
-            ),
+      // One body is always taken, whatever the limit.
+      const others = this.#pendingBytes - collector.length;
+      if (others > 0 && others + length > maxPendingBodyBytes) {
+        fail(
+          new StatusError(
+            'UNAVAILABLE',
+            `The server holds ${this.#pendingBytes} bytes of requests, and takes no more now`,
           ),
         );
-        message.pipe(gunzip);
+        return;
       }
+      this.#pendingBytes += chunk.length;
+      collector.add(chunk);
     });
+    source.on('end', () => {
+      if (isSettled) return;
+      isSettled = true;
+      onBody({ bytes: collector.take(), release });
+    });
+    // A socket that ends in the middle of a body is an error of the message, too.
+    message.on('error', (cause: Error) => fail(gone(cause)));
+    message.on('close', () => {
+      if (!message.complete) fail(gone());
+    });
+    if (declared > maxBodyBytes) {
+      fail(this.#tooLarge());
+      return;
+    }
+    if (gunzip !== undefined) {
+      gunzip.on('error', (cause: Error) =>
+        fail(
+          new StatusError(
+            'INVALID_ARGUMENT',
+            `The request body is not valid gzip: ${cause.message}`,
+            { cause },
+          ),
+        ),
+      );
+      message.pipe(gunzip);
+    }
   }
 
   #tooLarge(): HttpError {

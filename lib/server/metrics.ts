@@ -51,8 +51,10 @@ export interface ServingMetrics {
   runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void;
   /** Examples of one classify or regress request. */
   examples(model: string, count: number): void;
-  /** A request came in; the function it gives is called once, when it has ended. */
-  started(entrypoint: Entrypoint): () => void;
+  /** A request came in, and … */
+  started(entrypoint: Entrypoint): void;
+  /** … has ended: once for each. */
+  ended(entrypoint: Entrypoint): void;
   /** A request was turned away because of a limit: "concurrent_requests", "body_size" … */
   refused(entrypoint: Entrypoint, limit: string): void;
 }
@@ -205,14 +207,12 @@ export class Metrics implements ServingMetrics {
     this.#exampleTotal.with(model).add(count);
   }
 
-  started(entrypoint: Entrypoint): () => void {
-    const series = this.#inFlight.with(entrypoint);
-    series.add(1);
-    let hasEnded = false;
-    return () => {
-      if (!hasEnded) series.add(-1);
-      hasEnded = true;
-    };
+  started(entrypoint: Entrypoint): void {
+    this.#inFlight.with(entrypoint).add(1);
+  }
+
+  ended(entrypoint: Entrypoint): void {
+    this.#inFlight.with(entrypoint).add(-1);
   }
 
   refused(entrypoint: Entrypoint, limit: string): void {

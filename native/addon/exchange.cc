@@ -5,6 +5,8 @@
 
 #include "addon/errors.h"
 #include "addon/session_wrap.h"
+#include "addon/state.h"
+#include "addon/values.h"
 #include "platform/aligned_memory.h"
 
 namespace tenon::addon {
@@ -71,6 +73,17 @@ Napi::Value Exchange::Run(const Napi::CallbackInfo& info) {
 Napi::Value Exchange::RunSync(const Napi::CallbackInfo& info) {
   auto& exchange = *static_cast<Exchange*>(info.Data());
   return Session(info, exchange).RunExchangedSync(info, exchange);
+}
+
+Napi::Value WriteValues(Napi::Env env, const std::vector<Value>& values, ByteCounts* bytes) {
+  const Napi::Value given = AddonState::Of(env).exchange.Give(env, values, bytes);
+  if (!given.IsEmpty()) return given;
+  Napi::Array array = Napi::Array::New(env, values.size());
+  for (uint32_t i = 0; i < values.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    array.Set(i, WriteValue(env, values[i], bytes));
+  }
+  return array;
 }
 
 }  // namespace tenon::addon

@@ -66,4 +66,8 @@ class Exchange {
   const std::shared_ptr<Sessions> sessions_ = std::make_shared<Sessions>();
 };
 
+// An array of tensors and other values for JavaScript, by way of the block where that takes
+// them. `bytes` is told what was copied and what was not.
+Napi::Value WriteValues(Napi::Env env, const std::vector<Value>& values, ByteCounts* bytes);
+
 }  // namespace tenon::addon

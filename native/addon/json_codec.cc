@@ -26,12 +26,6 @@ namespace {
 // What the arrays that go to JavaScript begin with.
 enum { kDone = 0, kOtherSignature = 1, kRefused = 2 };
 
-// The inputs of a signature, read once for many bodies.
-struct Inputs {
-  std::string signature;
-  std::vector<codec::InputSpec> specs;
-};
-
 constexpr napi_type_tag kInputsTag = {0x6c1f5be34a0d4f6e, 0x9a53e0c4d27b18f1};
 
 std::string ReadText(Napi::Value value, const char* what) {
@@ -42,14 +36,6 @@ std::string ReadText(Napi::Value value, const char* what) {
 Napi::Array ReadArray(Napi::Value value, const char* what) {
   if (!value.IsArray()) ThrowInvalidArgument(value.Env(), what);
   return value.As<Napi::Array>();
-}
-
-std::string_view ReadBody(Napi::Value value) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    ThrowInvalidArgument(value.Env(), "a Uint8Array for the body of a request");
-  }
-  const auto body = value.As<Napi::Uint8Array>();
-  return {reinterpret_cast<const char*>(body.Data()), body.ByteLength()};
 }
 
 codec::BodyForm ReadForm(Napi::Value value) {
@@ -65,17 +51,9 @@ struct Answer {
   Status status;
 };
 
-// Calls `work` and catches what a lack of memory throws.
 template <typename T, typename Work>
 void Attempt(Work&& work, Answer<T>* answer) {
-  try {
-    work(&answer->value);
-  } catch (const std::bad_alloc&) {
-    answer->status = {StatusCode::kOutOfMemory, "expected memory for a JSON body and its tensors"};
-  } catch (const std::length_error&) {
-    answer->status = {StatusCode::kTooLarge,
-                      "expected an answer of less than 2 GiB as JSON, received a longer one"};
-  }
+  answer->status = AttemptJson([&] { work(&answer->value); });
 }
 
 // Does `work` on a thread of the codec, with `lent` alive and left alone by its owner
@@ -128,7 +106,7 @@ Napi::Value WriteRefusal(Napi::Env env, const codec::RequestError& error) {
 
 Napi::Value CreateInputs(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto inputs = std::make_unique<Inputs>();
+  auto inputs = std::make_unique<JsonInputs>();
   inputs->signature = ReadText(info[0], "the name of a signature");
   const Napi::Array names = ReadArray(info[1], "the names of inputs");
   const Napi::Array dtypes = ReadArray(info[2], "the numbers of dtypes");
@@ -141,31 +119,11 @@ Napi::Value CreateInputs(const Napi::CallbackInfo& info) {
     if (!dtype) ThrowInvalidArgument(env, "the number of a dtype");
     inputs->specs.push_back({ReadText(names.Get(i), "the name of an input"), *dtype});
   }
-  using Held = std::shared_ptr<const Inputs>;
+  using Held = std::shared_ptr<const JsonInputs>;
   auto external = Napi::External<Held>::New(env, new Held(std::move(inputs)),
                                             [](Napi::Env, Held* held) { delete held; });
   external.TypeTag(&kInputsTag);
   return external;
-}
-
-std::shared_ptr<const Inputs> ReadInputs(Napi::Value value) {
-  if (value.IsNull()) return nullptr;
-  if (!value.IsExternal() || !value.As<Napi::Object>().CheckTypeTag(&kInputsTag)) {
-    ThrowInvalidArgument(value.Env(), "what createJsonInputs gave");
-  }
-  return *value.As<Napi::External<std::shared_ptr<const Inputs>>>().Data();
-}
-
-Napi::Value WriteTensors(Napi::Env env, const std::vector<Value>& tensors) {
-  ByteCounts bytes;
-  const Napi::Value given = AddonState::Of(env).exchange.Give(env, tensors, &bytes);
-  if (!given.IsEmpty()) return given;
-  Napi::Array written = Napi::Array::New(env, tensors.size());
-  for (uint32_t i = 0; i < tensors.size(); ++i) {
-    const Napi::HandleScope scope(env);
-    written.Set(i, WriteValue(env, tensors[i], &bytes));
-  }
-  return written;
 }
 
 Napi::Value WritePredict(Napi::Env env, codec::PredictBody& body) {
@@ -189,14 +147,15 @@ Napi::Value WritePredict(Napi::Env env, codec::PredictBody& body) {
     result.Set(at++, static_cast<uint32_t>(input));
     tensors.push_back(Value::Of(std::move(tensor)));
   }
-  result.Set(2u, WriteTensors(env, tensors));
+  ByteCounts bytes;
+  result.Set(2u, WriteValues(env, tensors, &bytes));
   return result;
 }
 
 // (body, inputs or null, whether on a thread)
 Napi::Value DecodePredict(const Napi::CallbackInfo& info) {
-  const std::string_view body = ReadBody(info[0]);
-  const auto work = [body, inputs = ReadInputs(info[1])](codec::PredictBody* decoded) {
+  const std::string_view body = ReadJsonBody(info[0]);
+  const auto work = [body, inputs = ReadJsonInputs(info[1])](codec::PredictBody* decoded) {
     *decoded = inputs == nullptr ? codec::DecodePredict(body, "", nullptr)
                                  : codec::DecodePredict(body, inputs->signature, &inputs->specs);
   };
@@ -224,7 +183,7 @@ Napi::Value WriteExamples(Napi::Env env, codec::ExamplesBody& body) {
 
 // (body, whether on a thread)
 Napi::Value DecodeExamples(const Napi::CallbackInfo& info) {
-  const auto work = [body = ReadBody(info[0])](codec::ExamplesBody* decoded) {
+  const auto work = [body = ReadJsonBody(info[0])](codec::ExamplesBody* decoded) {
     *decoded = codec::DecodeExamples(body);
   };
   if (info[1].ToBoolean()) {
@@ -235,36 +194,11 @@ Napi::Value DecodeExamples(const Napi::CallbackInfo& info) {
 
 // --- Answers ---
 
-struct Encoded {
-  std::optional<codec::RequestError> error;
-  std::unique_ptr<codec::TextBuffer> text = std::make_unique<codec::TextBuffer>();
-};
-
 // A string of so few bytes costs less than a buffer, and goes to a socket with the header.
 constexpr size_t kMaxStringBytes = 1024;
 
 bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-}
-
-Napi::Value WriteEncoded(Napi::Env env, Encoded& encoded) {
-  if (encoded.error) return WriteRefusal(env, *encoded.error);
-  const size_t size = encoded.text->size();
-  if (size <= kMaxStringBytes && IsAscii(encoded.text->text())) {
-    napi_value string;
-    const napi_status status =
-        napi_create_string_latin1(env, encoded.text->text().data(), size, &string);
-    if (status != napi_ok) throw Napi::Error::New(env);
-    return {env, string};
-  }
-  if (size >= kExternalMinBytes && AddonState::Of(env).MayHandOut(size)) {
-    const auto memory = encoded.text->Take();
-    return ExternalBuffer(env, memory.get(), size, memory);
-  }
-  const std::string_view text = encoded.text->text();
-  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, text.size());
-  text.copy(static_cast<char*>(copy.Data()), text.size());
-  return copy;
 }
 
 // A tensor whose memory is as large as its shape says.
@@ -299,12 +233,12 @@ Napi::Value EncodePredict(const Napi::CallbackInfo& info) {
     outputs->push_back(
         {ReadText(names.Get(i), "the name of an output"), ReadOutput(tensors.Get(i), memory)});
   }
-  const auto work = [form, outputs](Encoded* encoded) {
+  const auto work = [form, outputs](JsonText* encoded) {
     encoded->error = codec::EncodePredict(form, *outputs, encoded->text.get());
     outputs->clear();
   };
-  if (on_thread) return OnThread<Encoded>(tensors, work, WriteEncoded);
-  return AtOnce<Encoded>(env, work, WriteEncoded);
+  if (on_thread) return OnThread<JsonText>(tensors, work, WriteJsonText);
+  return AtOnce<JsonText>(env, work, WriteJsonText);
 }
 
 // --- The Open Inference Protocol ---
@@ -317,13 +251,14 @@ Napi::Value WriteInfer(Napi::Env env, codec::InferBody& body) {
   Napi::Array result = Napi::Array::New(env, 3);
   result.Set(0u, static_cast<uint32_t>(kDone));
   result.Set(1u, body.text);
-  result.Set(2u, WriteTensors(env, tensors));
+  ByteCounts bytes;
+  result.Set(2u, WriteValues(env, tensors, &bytes));
   return result;
 }
 
 // (body, whether on a thread)
 Napi::Value DecodeInfer(const Napi::CallbackInfo& info) {
-  const auto work = [body = ReadBody(info[0])](codec::InferBody* decoded) {
+  const auto work = [body = ReadJsonBody(info[0])](codec::InferBody* decoded) {
     *decoded = codec::DecodeInfer(body);
   };
   if (info[1].ToBoolean()) {
@@ -355,12 +290,12 @@ Napi::Value Weave(const Napi::CallbackInfo& info) {
       ThrowInvalidArgument(env, "elements that can be written as JSON");
     }
   }
-  const auto work = [woven](Encoded* encoded) {
+  const auto work = [woven](JsonText* encoded) {
     codec::WeaveTensors(woven->pieces, woven->tensors, encoded->text.get());
     woven->tensors.clear();
   };
-  if (on_thread) return OnThread<Encoded>(tensors, work, WriteEncoded);
-  return AtOnce<Encoded>(env, work, WriteEncoded);
+  if (on_thread) return OnThread<JsonText>(tensors, work, WriteJsonText);
+  return AtOnce<JsonText>(env, work, WriteJsonText);
 }
 
 // (number, whether it is a float)
@@ -375,6 +310,42 @@ Napi::Value EncodeNumber(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+std::string_view ReadJsonBody(Napi::Value value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    ThrowInvalidArgument(value.Env(), "a Uint8Array for the body of a request");
+  }
+  const auto body = value.As<Napi::Uint8Array>();
+  return {reinterpret_cast<const char*>(body.Data()), body.ByteLength()};
+}
+
+std::shared_ptr<const JsonInputs> ReadJsonInputs(Napi::Value value) {
+  if (value.IsNull()) return nullptr;
+  if (!value.IsExternal() || !value.As<Napi::Object>().CheckTypeTag(&kInputsTag)) {
+    ThrowInvalidArgument(value.Env(), "what createJsonInputs gave");
+  }
+  return *value.As<Napi::External<std::shared_ptr<const JsonInputs>>>().Data();
+}
+
+Napi::Value WriteJsonText(Napi::Env env, JsonText& encoded) {
+  if (encoded.error) return WriteRefusal(env, *encoded.error);
+  const size_t size = encoded.text->size();
+  if (size <= kMaxStringBytes && IsAscii(encoded.text->text())) {
+    napi_value string;
+    const napi_status status =
+        napi_create_string_latin1(env, encoded.text->text().data(), size, &string);
+    if (status != napi_ok) throw Napi::Error::New(env);
+    return {env, string};
+  }
+  if (size >= kExternalMinBytes && AddonState::Of(env).MayHandOut(size)) {
+    const auto memory = encoded.text->Take();
+    return ExternalBuffer(env, memory.get(), size, memory);
+  }
+  const std::string_view text = encoded.text->text();
+  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, text.size());
+  text.copy(static_cast<char*>(copy.Data()), text.size());
+  return copy;
+}
 
 void DefineJsonCodec(Napi::Env env, Napi::Object exports) {
   Napi::Object json = Napi::Object::New(env);

@@ -10,6 +10,7 @@
 #include "addon/batch.h"
 #include "addon/binding_wrap.h"
 #include "addon/errors.h"
+#include "addon/json_run.h"
 #include "addon/options.h"
 #include "addon/pool_wrap.h"
 #include "addon/request.h"
@@ -56,15 +57,12 @@ class Shares {
 
 Napi::Value WriteOutputs(Napi::Env env, const std::vector<Value>& values, const RunRequest& request,
                          ModelHost::Stats& stats) {
-  if (request.targets.empty()) {
-    const Napi::Value given = AddonState::Of(env).exchange.Give(env, values, &stats.outputs);
-    if (!given.IsEmpty()) return given;
-  }
+  if (request.targets.empty()) return WriteValues(env, values, &stats.outputs);
   napi_value array;
   napi_create_array_with_length(env, values.size(), &array);
   for (uint32_t i = 0; i < values.size(); ++i) {
     // An output that went into a given tensor is that tensor; its caller has it.
-    if (!request.targets.empty() && request.targets[i].kind == OutputTarget::Kind::kInto) continue;
+    if (request.targets[i].kind == OutputTarget::Kind::kInto) continue;
     napi_set_element(env, array, i, WriteValue(env, values[i], &stats.outputs));
   }
   return {env, array};
@@ -121,7 +119,9 @@ Napi::Function SessionWrap::Define(Napi::Env env) {
       env, "NativeSession",
       {InstanceMethod("run", &SessionWrap::Run), InstanceMethod("runSync", &SessionWrap::RunSync),
        InstanceMethod("runBatch", &SessionWrap::RunBatch),
-       InstanceMethod("bind", &SessionWrap::Bind), InstanceMethod("cancel", &SessionWrap::Cancel),
+       InstanceMethod("bind", &SessionWrap::Bind),
+       InstanceMethod("prepareJson", &SessionWrap::PrepareJson),
+       InstanceMethod("cancel", &SessionWrap::Cancel),
        InstanceMethod("cancelAll", &SessionWrap::CancelAll),
        InstanceMethod("stats", &SessionWrap::Stats), InstanceMethod("load", &SessionWrap::Load),
        InstanceMethod("share", &SessionWrap::Share),
@@ -361,6 +361,10 @@ Napi::Value SessionWrap::Bind(const Napi::CallbackInfo& info) {
   ThrowIfError(info.Env(), bound.status());
   return BindingWrap::New(info.Env(), Value(), std::move(bound.value()), request.signature,
                           std::move(refreshes), request.options != nullptr);
+}
+
+Napi::Value SessionWrap::PrepareJson(const Napi::CallbackInfo& info) {
+  return addon::PrepareJson(info);
 }
 
 Napi::Value SessionWrap::Submit(Napi::Env env, Call call) {

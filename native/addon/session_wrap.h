@@ -61,6 +61,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value RunBatch(const Napi::CallbackInfo& info);
   Napi::Value RunSync(const Napi::CallbackInfo& info);
   Napi::Value Bind(const Napi::CallbackInfo& info);
+  Napi::Value PrepareJson(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
   void CancelAll(const Napi::CallbackInfo& info);
   Napi::Value Stats(const Napi::CallbackInfo& info);

@@ -79,8 +79,10 @@ void AddonState::Await() {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, wake_);
 }
 
+bool AddonState::HasInlineTime() const { return inline_time_ < kInlineBudget; }
+
 bool AddonState::MayRunInline() {
-  if (inline_time_ < kInlineBudget) return true;
+  if (HasInlineTime()) return true;
   inline_time_ = std::chrono::steady_clock::duration::zero();
   must_turn_ = true;
   return false;

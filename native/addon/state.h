@@ -94,6 +94,8 @@ class AddonState {
 
   // Whether another run may happen on this thread: see kInlineBudget.
   bool MayRunInline();
+  // The same without a note that it was asked.
+  bool HasInlineTime() const;
   void NoteInline(std::chrono::steady_clock::duration taken) { inline_time_ += taken; }
 
   // Whether an output may be handed out over the engine's memory, or a copy is to

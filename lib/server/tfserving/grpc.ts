@@ -181,7 +181,7 @@ class GrpcFrontEnd {
     const { metrics } = this.#options;
     return async (request: Buffer, call: GrpcCall) => {
       const started = performance.now();
-      const ended = metrics?.started('GRPC');
+      metrics?.started('GRPC');
       const outcome: Outcome = { model: '', version: undefined, signature: undefined };
       const context: CallContext = { signal: call.signal, timeoutMs: call.timeLeftMs() };
       let status: StatusName = 'OK';
@@ -192,7 +192,7 @@ class GrpcFrontEnd {
         ({ status } = failure);
         throw failure;
       } finally {
-        ended?.();
+        metrics?.ended('GRPC');
         metrics?.request({
           model: outcome.model,
           version: outcome.version,

@@ -27,7 +27,7 @@ import {
   statusJson,
 } from './rest-json.js';
 import { malformed, parseTarget, type PostMethod, type RestTarget } from './rest-target.js';
-import type { CallContext, TensorFlowServing } from './service.js';
+import { type CallContext, defaultSignature, type TensorFlowServing } from './service.js';
 
 export interface TensorFlowServingRestOptions {
   readonly models: ModelDirectory;
@@ -110,11 +110,22 @@ const apiMethods: Readonly<Record<PostMethod, ApiMethod>> = {
   regress: 'Regress',
 };
 
-/** What is known of a request when it ends. */
-interface Outcome {
+/** A predict, classify or regress, and what becomes known of it on its way. */
+class Call {
+  readonly target: PostTarget;
+  readonly signal = new CloseSignal();
+  /** When its body had come. */
+  started = performance.now();
+  body: Body | undefined;
   version: bigint | undefined;
   signature: string | undefined;
+
+  constructor(target: PostTarget) {
+    this.target = target;
+  }
 }
+
+type Answer = string | Buffer;
 
 class RestFrontEnd {
   readonly #models: ModelDirectory;
@@ -167,7 +178,7 @@ class RestFrontEnd {
       sendError(reply, method === 'HEAD' ? malformed(method, url) : statusOf(error));
       return;
     }
-    if (method === 'POST') void this.#post(request, reply, target as PostTarget);
+    if (method === 'POST') this.#post(request, reply, target as PostTarget);
     else this.#get(reply, target);
   }
 
@@ -219,7 +230,7 @@ class RestFrontEnd {
     });
   }
 
-  async #post(request: FastifyRequest, reply: FastifyReply, target: PostTarget): Promise<void> {
+  #post(request: FastifyRequest, reply: FastifyReply, target: PostTarget): void {
     const response = reply.raw;
     if (this.#active >= this.#maxConcurrent) {
       this.#metrics?.refused('REST', 'concurrent_requests');
@@ -234,54 +245,75 @@ class RestFrontEnd {
       return;
     }
     this.#active++;
-    const ended = this.#metrics?.started('REST');
-    const signal = new CloseSignal();
-    let body: Body | undefined;
+    this.#metrics?.started('REST');
+    const call = new Call(target);
     // Emitted whether the answer was sent or its client has gone.
     closeWithConnection(response, request.raw.socket);
     response.once('close', () => {
       this.#active--;
-      ended?.();
-      body?.release();
-      if (!response.writableFinished) signal.abort();
+      this.#metrics?.ended('REST');
+      call.body?.release();
+      if (!response.writableFinished) call.signal.abort();
     });
-    const outcome: Outcome = { version: undefined, signature: undefined };
-    let started = performance.now();
-    try {
-      body = await this.#bodies.read(request.raw);
-      if (signal.aborted) {
-        body.release();
-        throw cancelled();
-      }
-      started = performance.now();
-      const answer = await this.#answer(target, body.bytes, outcome, started, signal);
-      this.#turn.atEnd(() => {
-        void reply.header('model-version', String(outcome.version));
-        sendJson(reply, 200, answer);
-        this.#ended(reply, target, outcome, 'OK', started);
-      });
+    this.#bodies.read(
+      request.raw,
+      (body) => this.#onBody(reply, call, body),
+      (error) => this.#sendFailure(reply, call, error),
+    );
+  }
+
+  #onBody(reply: FastifyReply, call: Call, body: Body): void {
+    if (call.signal.aborted) {
+      body.release();
+      this.#sendFailure(reply, call, cancelled());
       return;
+    }
+    call.body = body;
+    call.started = performance.now();
+    let answer: Answer | Promise<Answer>;
+    try {
+      answer = this.#answer(call, body.bytes);
     } catch (error) {
-      const failure = statusOf(error);
-      if (failure instanceof HttpError) this.#metrics?.refused('REST', 'body_size');
-      sendError(reply, failure);
-      this.#ended(reply, target, outcome, failure.status, started);
+      this.#sendFailure(reply, call, error);
+      return;
+    }
+    // A promise would put it off for nothing.
+    if (answer instanceof Promise) {
+      answer.then(
+        (settled) => this.#sendAnswer(reply, call, settled),
+        (error: unknown) => this.#sendFailure(reply, call, error),
+      );
+    } else {
+      this.#sendAnswer(reply, call, answer);
     }
   }
 
+  #sendAnswer(reply: FastifyReply, call: Call, answer: Answer): void {
+    this.#turn.atEnd(() => {
+      void reply.header('model-version', String(call.version));
+      sendJson(reply, 200, answer);
+      this.#onAnswered(reply, call, 'OK');
+    });
+  }
+
+  #sendFailure(reply: FastifyReply, call: Call, error: unknown): void {
+    const failure = statusOf(error);
+    if (failure instanceof HttpError) this.#metrics?.refused('REST', 'body_size');
+    sendError(reply, failure);
+    this.#onAnswered(reply, call, failure.status);
+  }
+
   /** The answer to a predict, classify or regress has been handed over. */
-  #ended(
+  #onAnswered(
     reply: FastifyReply,
-    { kind, spec }: PostTarget,
-    { version, signature }: Outcome,
+    { target, version, signature, started }: Call,
     status: StatusName,
-    started: number,
   ): void {
     this.#metrics?.request({
-      model: spec.name,
+      model: target.spec.name,
       version,
       signature,
-      method: apiMethods[kind],
+      method: apiMethods[target.kind],
       entrypoint: 'REST',
       status,
       micros: (performance.now() - started) * 1000,
@@ -289,43 +321,43 @@ class RestFrontEnd {
     this.#limitSending(reply);
   }
 
-  async #answer(
-    { kind, spec }: PostTarget,
-    body: Buffer,
-    outcome: Outcome,
-    started: number,
-    signal: AbortSignal,
-  ): Promise<string | Buffer> {
+  #answer(call: Call, body: Buffer): Answer | Promise<Answer> {
+    const { kind, spec } = call.target;
     const served = this.#models.acquire(spec);
+    call.version = served.version;
+    let answer: Answer | Promise<Answer> | undefined;
     try {
-      outcome.version = served.version;
-      if (kind === 'predict') return await this.#predict(served, body, outcome, started, signal);
+      if (kind === 'predict') answer = this.#service.predictJson(served, body);
+    } catch (error) {
+      served.release();
+      throw error;
+    }
+    if (answer === undefined) return this.#answerLater(served, call, body);
+    call.signature = defaultSignature;
+    served.release();
+    return answer;
+  }
+
+  async #answerLater(served: ServedModel, call: Call, body: Buffer): Promise<Answer> {
+    try {
+      const { kind } = call.target;
+      if (kind === 'predict') return await this.#predict(served, call, body);
       const examples = await decodeExamples(body);
-      const call = this.#callContext(started, signal);
+      const context = this.#callContext(call);
       if (kind === 'classify') {
-        const { signatureName, classifications } = await this.#service.classify(
-          served,
-          examples,
-          call,
-        );
-        outcome.signature = signatureName;
-        return classifyJson(classifications);
+        const result = await this.#service.classify(served, examples, context);
+        call.signature = result.signatureName;
+        return classifyJson(result.classifications);
       }
-      const { signatureName, values } = await this.#service.regress(served, examples, call);
-      outcome.signature = signatureName;
-      return regressJson(values);
+      const result = await this.#service.regress(served, examples, context);
+      call.signature = result.signatureName;
+      return regressJson(result.values);
     } finally {
       served.release();
     }
   }
 
-  async #predict(
-    served: ServedModel,
-    body: Buffer,
-    outcome: Outcome,
-    started: number,
-    signal: AbortSignal,
-  ): Promise<string | Buffer> {
+  async #predict(served: ServedModel, call: Call, body: Buffer): Promise<Answer> {
     const decoding = decodePredict(body, (signature) => inputsOf(served, signature));
     const { signatureName, format, feeds } =
       decoding instanceof Promise ? await decoding : decoding;
@@ -334,10 +366,10 @@ class RestFrontEnd {
       const result = await this.#service.predict(
         served,
         { signatureName, feeds, api: 'REST' },
-        this.#callContext(started, signal),
+        this.#callContext(call),
       );
       ({ outputs } = result);
-      outcome.signature = result.signatureName;
+      call.signature = result.signatureName;
       const answer = encodePredict(format, outputs);
       return answer instanceof Promise ? await answer : answer;
     } finally {
@@ -346,7 +378,7 @@ class RestFrontEnd {
     }
   }
 
-  #callContext(started: number, signal: AbortSignal): CallContext {
+  #callContext({ started, signal }: Call): CallContext {
     if (this.#timeoutMs === 0) return { signal };
     const timeoutMs = this.#timeoutMs - (performance.now() - started);
     if (timeoutMs <= 0) throw timedOut();

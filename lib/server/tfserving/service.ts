@@ -6,6 +6,7 @@
  * tensorflow_serving/servables/tensorflow/{predict_util,classifier,regressor,multi_inference}.cc.
  */
 
+import { type DecodedPredict, decodePredict, type JsonRun } from '../../codec/json.js';
 import { StatusError } from '../../codec/status.js';
 import {
   type AsyncRunOptions,
@@ -15,6 +16,7 @@ import {
   type Value,
   type ValueSpec,
 } from '../../index.js';
+import { jsonRunOf } from '../../model/json-run.js';
 import type { ApiMethod, Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
@@ -115,7 +117,8 @@ export interface ServiceOptions<Config = unknown> {
 const predictMethod = 'tensorflow/serving/predict';
 const classifyMethod = 'tensorflow/serving/classify';
 const regressMethod = 'tensorflow/serving/regress';
-const defaultSignature = 'serving_default';
+/** What a request that names no signature means. */
+export const defaultSignature = 'serving_default';
 
 /** Longest time a Node timer can wait; a deadline further away is none. */
 const maxTimeoutMs = 2 ** 31 - 1;
@@ -128,6 +131,8 @@ interface SignaturePlan {
   readonly outputs: readonly string[];
   /** The first output that no response can hold. */
   readonly unsendable: string | undefined;
+  /** Made for the first predict of JSON; null where there can be none. */
+  json: JsonRun | null | undefined;
 }
 
 /**
@@ -177,6 +182,39 @@ export class TensorFlowServing<Config = unknown> {
       version: served.version,
       outputs: wanted.map((name) => ({ name, tensor: results[name] as Tensor })),
     };
+  }
+
+  /**
+   * A predict of the default signature whose body is JSON, in one go on the calling thread, of a
+   * model whose runs take less than handing them over does. The caller holds `served`.
+   *
+   * @returns The answer; undefined, with nothing done, where it has to be another way: decoded, and
+   *   given to `predict`.
+   */
+  predictJson(
+    served: ServedModel,
+    body: Uint8Array,
+  ): string | Buffer | Promise<string | Buffer> | undefined {
+    if (served.maxRows !== undefined) return undefined;
+    const plan = this.#plan(served, defaultSignature);
+    if (plan === undefined) return undefined;
+    plan.json ??= jsonRunOf(served.model, defaultSignature) ?? null;
+    if (plan.json === null) return undefined;
+    this.#checkPredictMethod(plan);
+    let answer: string | Buffer | Promise<string | Buffer> | undefined;
+    try {
+      answer = plan.json.run(body);
+    } catch (error) {
+      this.#metrics?.runtime(served.name, 'Predict', served.model.engine, plan.json.micros);
+      throw statusOf(error, {
+        engine: served.model.engine,
+        fitsDeclaration: () => fitsDeclaration(plan, feedsOf(plan, body)),
+      });
+    }
+    if (answer !== undefined) {
+      this.#metrics?.runtime(served.name, 'Predict', served.model.engine, plan.json.micros);
+    }
+    return answer;
   }
 
   /** The caller holds `served`, and releases it. */
@@ -440,6 +478,7 @@ function planOf(signature: Signature): SignaturePlan {
     required: inputs.filter(({ optional }) => optional !== true).map(({ name }) => name),
     outputs: outputs.map(({ name }) => name),
     unsendable: outputs.find(({ kind }) => kind !== 'tensor')?.name,
+    json: undefined,
   };
 }
 
@@ -592,6 +631,12 @@ function regressionsOf(
     throw invalid(`Expected output Tensor of DT_FLOAT.  Got: ${wireTypeName(dtype)}`);
   }
   return [...(tensor as Tensor<'float32'>).data];
+}
+
+/** The feeds of a small body that has been found to be as it should. */
+function feedsOf({ inputs }: SignaturePlan, body: Uint8Array): Readonly<Record<string, Tensor>> {
+  const specs = [...inputs.values()].flatMap(({ spec }) => (spec.kind === 'tensor' ? [spec] : []));
+  return (decodePredict(body, () => specs) as DecodedPredict).feeds;
 }
 
 function fitsDeclaration(
