@@ -21,7 +21,8 @@ export interface ChildResult {
 /**
  * What scripts find: `load`, `Tensor` and the other exports as `tenon`, `model(name)` for a path
  * of the fixtures, and `startWorker(source)` for a worker thread that finds the same, with its
- * port as `parentPort`.
+ * port as `parentPort`. A worker that calls `stay()` does not end by itself, however long whoever is
+ * to end it takes to hear from it.
  */
 function prelude(): string {
   return `
@@ -32,6 +33,7 @@ function prelude(): string {
     const { once } = await import('node:events');
     const model = (name) => path.join(${JSON.stringify(modelPath())}, name);
     const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+    const stay = () => parentPort.on('message', () => {});
   `;
 }
 
@@ -40,6 +42,8 @@ export interface ScriptOptions {
   workerSource?: string;
 }
 
+/** What a test with runRepeatedly may take, on a machine that has other things to do. */
+export const repeatedlyMs = 300_000;
 const repeats = 20;
 const atATime = 2;
 

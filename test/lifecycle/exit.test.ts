@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { runRepeatedly, runScript } from '../helpers/child.js';
+import { repeatedlyMs, runRepeatedly, runScript } from '../helpers/child.js';
+
+vi.setConfig({ testTimeout: repeatedlyMs });
 
 const engines = [
   ['onnxruntime', 'same.onnx', 'slow.onnx', '2_000_000n'],

@@ -1,7 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { runRepeatedly, runScript } from '../helpers/child.js';
+import { repeatedlyMs, runRepeatedly, runScript } from '../helpers/child.js';
 import { root } from '../helpers/paths.js';
+
+vi.setConfig({ testTimeout: repeatedlyMs });
 
 const ended = { code: 0, signal: null };
 
@@ -29,7 +31,8 @@ describe('bodies that threads of the codec read', () => {
           // Some are read, and some wait.
           const body = bodyOf(200_000);
           for (let i = 0; i < 50; i++) json.decodePredict(body, inputs, true);
-          parentPort.postMessage('reading');`,
+          parentPort.postMessage('reading');
+          stay();`,
       },
     );
     expect(results).toEqual([{ ...ended, stdout: '1\n1000\n', stderr: '' }]);

@@ -1,10 +1,12 @@
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { runRepeatedly } from '../helpers/child.js';
+import { repeatedlyMs, runRepeatedly } from '../helpers/child.js';
 import { root } from '../helpers/paths.js';
+
+vi.setConfig({ testTimeout: repeatedlyMs });
 
 // Sessions of the drop-in, in threads and processes that end in the middle of a run.
 
@@ -25,7 +27,7 @@ const starts = `
 `;
 
 describe('a worker with sessions of the drop-in', () => {
-  const workerSource = `${starts} parentPort.postMessage('runs');`;
+  const workerSource = `${starts} parentPort.postMessage('runs'); stay();`;
 
   it('may be terminated in the middle of runs', async () => {
     const results = await runRepeatedly(
@@ -36,7 +38,7 @@ describe('a worker with sessions of the drop-in', () => {
       { workerSource },
     );
     expect(results).toEqual(ended(code));
-  }, 300_000);
+  });
 
   it('may be left in the middle of runs by a process that exits', async () => {
     const results = await runRepeatedly(
@@ -46,11 +48,11 @@ describe('a worker with sessions of the drop-in', () => {
       { workerSource },
     );
     expect(results).toEqual(ended(code));
-  }, 300_000);
+  });
 });
 
 describe('a process with sessions of the drop-in', () => {
   it('may exit in the middle of runs', async () => {
     expect(await runRepeatedly(`${starts} process.exit(${code});`)).toEqual(ended(code));
-  }, 300_000);
+  });
 });

@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { runRepeatedly, runScript } from '../helpers/child.js';
+import { repeatedlyMs, runRepeatedly, runScript } from '../helpers/child.js';
+
+vi.setConfig({ testTimeout: repeatedlyMs });
 
 const ended = { code: 0, signal: null, stderr: '' };
 
@@ -75,7 +77,8 @@ describe.each([
       {
         workerSource: `${attach}
           m.run({ n: ${length} });
-          parentPort.postMessage('running');`,
+          parentPort.postMessage('running');
+          stay();`,
       },
     );
     expect(results).toEqual([{ ...ended, stdout: '1\n1 1\n' }]);

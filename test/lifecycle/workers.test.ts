@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { runRepeatedly, runScript } from '../helpers/child.js';
+import { repeatedlyMs, runRepeatedly, runScript } from '../helpers/child.js';
+
+vi.setConfig({ testTimeout: repeatedlyMs });
 
 const ended = { code: 0, signal: null };
 
@@ -68,7 +70,8 @@ describe('worker threads', () => {
         workerSource: `const m = await load(model('${slow}'));
           m.run({ n: ${length} });
           m.run({ n: ${length} });
-          parentPort.postMessage('running');`,
+          parentPort.postMessage('running');
+          stay();`,
       },
     );
     expect({ code, signal, stdout }).toEqual({ ...ended, stdout: '1\n1\n' });
@@ -130,7 +133,8 @@ describe('worker threads', () => {
       {
         workerSource: `const m = await load(model('${slow}'));
           m.run({ n: ${length} });
-          parentPort.postMessage('running');`,
+          parentPort.postMessage('running');
+          stay();`,
       },
     );
     expect({ code, signal }).toEqual({ code: 6, signal: null });
@@ -178,7 +182,8 @@ describe.each([
     m.run({ n: ${length} });
     await nextTurn();`;
   const result = (code: number, stdout = '') => [{ code, signal: null, stdout, stderr: '' }];
-  const idle = `parentPort.postMessage('running');`;
+  const idle = `parentPort.postMessage('running');
+    stay();`;
   // The addon is loaded by the worker alone, until it has ended.
   const goOn = `const again = await load(model('${quick}'));
     console.log(Object.values(await again.run({ x: [1] }))[0].size);
@@ -248,7 +253,8 @@ it.each([
           const feeds = () => ({ x: new Float32Array(2 ** 22).fill(1) });
           const options = { borrow: true, outputs: ['${output}'] };
           for (let i = 0; i < 4; i++) m.run(feeds(), options).catch(() => {});
-          parentPort.postMessage('running');`,
+          parentPort.postMessage('running');
+          stay();`,
       },
     );
     expect(results).toEqual([{ ...ended, stdout: '1\n', stderr: '' }]);
