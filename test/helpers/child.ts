@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { modelPath, root } from './paths.js';
 
 const built = path.join(root, 'dist/index.js');
+const threadsModule = pathToFileURL(path.join(root, 'test/helpers/threads.mjs')).href;
 const limitMs = 50_000;
 
 export interface ChildResult {
@@ -22,7 +23,7 @@ export interface ChildResult {
  * What scripts find: `load`, `Tensor` and the other exports as `tenon`, `model(name)` for a path
  * of the fixtures, and `startWorker(source)` for a worker thread that finds the same, with its
  * port as `parentPort`. A worker that calls `stay()` does not end by itself, however long whoever is
- * to end it takes to hear from it.
+ * to end it takes to hear from it. Both find `livingThreads()` of helpers/threads.
  */
 function prelude(): string {
   return `
@@ -31,6 +32,7 @@ function prelude(): string {
     const path = await import('node:path');
     const { Worker, parentPort } = await import('node:worker_threads');
     const { once } = await import('node:events');
+    const { livingThreads } = await import(${JSON.stringify(threadsModule)});
     const model = (name) => path.join(${JSON.stringify(modelPath())}, name);
     const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
     const stay = () => parentPort.on('message', () => {});

@@ -6,6 +6,8 @@ import { pathToFileURL } from 'node:url';
 
 import { root } from './paths.js';
 
+const threadsModule = pathToFileURL(path.join(root, 'test/helpers/threads.mjs')).href;
+
 export interface Ended {
   code: number | string | null;
   /** What the program gave to `report`, in order. */
@@ -16,7 +18,7 @@ export interface Ended {
 /**
  * Runs the body of an ES module over the built package: `tenon` is what it exports, `model(name)` a
  * path below test/fixtures/models, `report(value)` hands JSON back, `codeOf(action)` gives the code
- * of the error that a call ends in, `threads()` the process's native threads by name and number.
+ * of the error that a call ends in, `threads()` the process's native threads by name and number, `threadIds()` their numbers.
  */
 export function runScript(
   body: string,
@@ -28,6 +30,7 @@ export function runScript(
     import fs from 'node:fs';
     import os from 'node:os';
     import path from 'node:path';
+    import { livingThreads } from ${JSON.stringify(threadsModule)};
     const { load, configure, engines, Tensor } = tenon;
     const fixture = (...parts) => path.join(${JSON.stringify(root)}, 'test/fixtures', ...parts);
     const model = (...parts) => fixture('models', ...parts);
@@ -38,13 +41,10 @@ export function runScript(
     };
     const threads = () => {
       const counts = {};
-      for (const task of fs.readdirSync('/proc/self/task')) {
-        const name = fs.readFileSync('/proc/self/task/' + task + '/comm', 'utf8').trim();
-        counts[name] = (counts[name] ?? 0) + 1;
-      }
+      for (const { name } of livingThreads()) counts[name] = (counts[name] ?? 0) + 1;
       return counts;
     };
-    const threadCount = () => fs.readdirSync('/proc/self/task').length;
+    const threadIds = () => livingThreads().map(({ id }) => id);
     ${body}
   `;
   const { env, timeoutMs = 50_000 } = options;

@@ -13,21 +13,11 @@ import { modelPath } from '../helpers/paths.js';
  */
 async function threadsByNiceness(setUp: string, run: string): Promise<unknown> {
   const { stdout, stderr } = await runScript(`
-    const fs = await import('node:fs');
-    // What may end while it is looked at is left out.
-    const nicenessOf = (thread) => {
-      try {
-        const stat = fs.readFileSync('/proc/self/task/' + thread + '/stat', 'utf8');
-        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]);
-      } catch {
-        return undefined;
-      }
-    };
-    const own = nicenessOf(process.pid);
+    const own = livingThreads().find(({ id }) => id === String(process.pid)).niceness;
     const counts = () => {
       const counts = {};
-      for (const thread of fs.readdirSync('/proc/self/task')) {
-        const steps = nicenessOf(thread) - own;
+      for (const { niceness } of livingThreads()) {
+        const steps = niceness - own;
         if (steps > 0) counts[steps] = (counts[steps] ?? 0) + 1;
       }
       return counts;

@@ -8,6 +8,7 @@ import { load, type LoadOptions, type Model, Tensor, type ValuesModel } from '..
 import { expectError } from '../helpers/errors.js';
 import { fixture, modelPath } from '../helpers/paths.js';
 import { runScript } from '../helpers/script.js';
+import { livingThreads } from '../helpers/threads.mjs';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'tenon-options-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -32,7 +33,7 @@ async function firstOf(
   return [...((output as Tensor<'float32'>).data as Iterable<number>)];
 }
 
-const threadIds = (): string[] => readdirSync('/proc/self/task');
+const threadIds = (): string[] => livingThreads().map(({ id }) => id);
 
 /** Which CPUs the threads may use that are not among `before`. */
 function affinitiesBeside(before: readonly string[]): string[] {

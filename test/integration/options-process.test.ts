@@ -11,12 +11,12 @@ describe.runIf(onLinux)('global thread pools of ONNX Runtime', () => {
       const [first, ...early] = await Promise.all(
         Array.from({ length: 16 }, () => load(model('digits_cnn.onnx'))));
       for (const m of early) await m.close();
-      const before = threadCount();
+      const before = threadIds().length;
       const others = [];
       for (let i = 0; i < 3; i++) others.push(await load(model('digits_cnn.onnx'), { threads: { shared: true } }));
-      report(threadCount() - before);
+      report(threadIds().length - before);
       const own = await load(model('digits_cnn.onnx'), { threads: { intraOp: 3 } });
-      report(threadCount() - before);
+      report(threadIds().length - before);
       const images = new Float32Array(64);
       const [a, b] = await Promise.all([first, own].map((m) => m.run({ images })));
       report(Object.values(a)[0].data.every((v, i) => v === Object.values(b)[0].data[i]));
@@ -28,10 +28,9 @@ describe.runIf(onLinux)('global thread pools of ONNX Runtime', () => {
   it('have as many threads as they are given, on their CPUs', async () => {
     const { reported, stderr } = await runScript(`
       configure({ onnxruntime: { globalThreadPools: { intraOp: 3, affinity: [[0], [1]], spin: true, denormalAsZero: true } } });
-      const ids = () => fs.readdirSync('/proc/self/task');
-      const before = new Set(ids());
+      const before = new Set(threadIds());
       const m = await load(model('digits_cnn.onnx'));
-      const cpus = () => ids().filter((id) => !before.has(id)).map((id) =>
+      const cpus = () => threadIds().filter((id) => !before.has(id)).map((id) =>
         /Cpus_allowed_list:\\s*(\\S+)/.exec(fs.readFileSync('/proc/self/task/' + id + '/status', 'utf8'))[1]);
       const pinned = () => ['0', '1'].map((cpu) => cpus().filter((c) => c === cpu).length);
       // A thread goes to its CPUs when it first runs.

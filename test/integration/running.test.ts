@@ -875,7 +875,7 @@ describe('stats', () => {
     await using model = await load(modelPath(file), { pool: { lanes: 1 } });
     const { liveBuffers, runs } = model.stats();
     // Long enough that TensorFlow, which cannot stop one, is still at it when its caller has gone.
-    const n = engine === 'tensorflow' ? 1000n : forever;
+    const n = engine === 'tensorflow' ? 3000n : forever;
     await expectError('ERR_TENON_TIMEOUT', () => model.run({ n }, { timeoutMs: 20 }));
     const { busyLanes, queuedRuns } = model.stats();
     expect(queuedRuns).toBe(0);

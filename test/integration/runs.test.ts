@@ -51,7 +51,8 @@ describe.each([
     const timer = setInterval(() => fired++, 1);
     await model.run({ n: aWhile });
     clearInterval(timer);
-    expect(fired).toBeGreaterThanOrEqual(20);
+    // A loop that is held fires one; a machine that is busy wakes it less often than each millisecond.
+    expect(fired).toBeGreaterThanOrEqual(5);
   });
 
   it('another run overlaps with it', async () => {
@@ -75,7 +76,7 @@ describe.each([
 
   it('a timeout rejects with ERR_TENON_TIMEOUT', async () => {
     await using model = await load(modelPath(file), oneLane);
-    const action = () => model.run({ n: aWhile }, { timeoutMs: 5 });
+    const action = () => model.run({ n: 3n * aWhile }, { timeoutMs: 5 });
     await expectError('ERR_TENON_TIMEOUT', action, '5 ms');
     expect((await model.run({ n: 1n }))['y']?.toArray()).toBe(1);
   });
@@ -170,9 +171,11 @@ describe('a timeout', () => {
 
   it('counts the time in the queue', async () => {
     await using model = await load(modelPath('slow.onnx'), oneLane);
-    const first = model.run({ n: 400n });
+    const controller = new AbortController();
+    const first = model.run({ n: forever }, { signal: controller.signal });
     await expectError('ERR_TENON_TIMEOUT', () => model.run({ n: 1n }, { timeoutMs: 10 }));
-    expect((await first)['y']?.toArray()).toBe(1);
+    controller.abort();
+    await expect(first).rejects.toMatchObject({ name: 'AbortError' });
   });
 
   it('that is not reached does nothing', async () => {

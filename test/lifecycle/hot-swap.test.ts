@@ -1,12 +1,4 @@
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { expect, it } from 'vitest';
@@ -18,6 +10,7 @@ import { largeMatMul } from '../helpers/onnx-models.js';
 import { modelPath } from '../helpers/paths.js';
 import { statesOf, TestLog, until } from '../helpers/repository.js';
 import { temporaryFolder } from '../helpers/temporary.js';
+import { livingThreads } from '../helpers/threads.mjs';
 
 const root = temporaryFolder();
 const swaps = 50;
@@ -31,8 +24,7 @@ writeFileSync(large, largeMatMul(side));
 /** Each file of tests has a process of its own, whose memory this is. */
 const rss = (): number => process.memoryUsage.rss();
 /** A model that is not closed keeps its lanes. Known on Linux alone. */
-const threads = (): number =>
-  existsSync('/proc/self/task') ? readdirSync('/proc/self/task').length : 0;
+const threads = (): number => (process.platform === 'linux' ? livingThreads().length : 0);
 
 it.each([
   [

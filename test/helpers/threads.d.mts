@@ -1,0 +1,7 @@
+export interface Thread {
+  readonly id: string;
+  readonly name: string;
+  readonly niceness: number;
+}
+
+export function livingThreads(): Thread[];
