@@ -1,9 +1,10 @@
 /** Bodies of requests as bytes, whatever they say they are, within limits. */
 
 import type { IncomingMessage } from 'node:http';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, createInflate } from 'node:zlib';
 
 import { StatusError } from '../codec/status.js';
+import { nativeAddon } from '../native/load.js';
 import { HttpError } from './http-status.js';
 
 export interface BodyLimits {
@@ -13,8 +14,29 @@ export interface BodyLimits {
   readonly maxPendingBodyBytes: number;
 }
 
+export interface ReadBodyOptions {
+  /** Called with the body, or else … */
+  readonly onBody: (body: Body) => void;
+  /**
+   * … with an HttpError 413 for a body over the limit, whose rest is read and dropped; StatusError
+   * UNAVAILABLE where all bodies together are, RESOURCE_EXHAUSTED where there is no memory, CANCELLED
+   * where the client has gone, INVALID_ARGUMENT for what is not compressed as it says.
+   */
+  readonly onError: (error: StatusError) => void;
+  /** Also takes `Content-Encoding: deflate`. Default: false. */
+  readonly deflate?: boolean;
+  /**
+   * Where tensors begin in the body, which are to be fed as they lie there: the body is put where
+   * this place is aligned to 64 bytes, and a large one into memory of Tenon's own. Default: no
+   * tensors.
+   */
+  readonly tensorsAt?: number | undefined;
+}
+
 export interface Body {
   readonly bytes: Buffer;
+  /** Whether they are the whole use of memory that is Tenon's own. */
+  readonly isOwned: boolean;
   /** Gives its place in `maxPendingBodyBytes` back. Once. */
   release(): void;
 }
@@ -22,6 +44,11 @@ export interface Body {
 /** Up to here a body gets memory of its declared length at once, which it fills as it comes. */
 const believedBytes = 8 << 20;
 const firstCapacity = 64 << 10;
+
+/** Feeds of fewer bytes are copied on their way to the engine, whoever owns them. */
+const ownedMinBytes = 16 * 1024;
+/** What engines take as it is. */
+const tensorAlignment = 64;
 
 /** What is read of a refused body, and dropped, so that its sender comes to read the answer. */
 const maxDrainedBytes = 64 << 20;
@@ -42,24 +69,23 @@ export class BodyReader {
   /**
    * Reads a body to its end; a gzipped one (`Content-Encoding: gzip`) is decompressed, other
    * encodings are left as they are.
-   *
-   * @param onBody Called with it, or else
-   * @param onError with an HttpError 413 for a body over the limit, whose rest is read and dropped;
-   *   StatusError UNAVAILABLE where all bodies together are, CANCELLED where the client has gone,
-   *   INVALID_ARGUMENT for what is no gzip.
    */
   read(
     message: IncomingMessage,
-    onBody: (body: Body) => void,
-    onError: (error: StatusError) => void,
+    { onBody, onError, deflate = false, tensorsAt }: ReadBodyOptions,
   ): void {
     const { headers } = message;
-    const encoding = headers['content-encoding'];
-    const gunzip = encoding !== undefined && /gzip/i.test(encoding) ? createGunzip() : undefined;
+    const encoding = encodingOf(headers['content-encoding'], deflate);
+    const inflate =
+      encoding === undefined ? undefined : encoding === 'gzip' ? createGunzip() : createInflate();
     const declared = Number(headers['content-length']);
     const { maxBodyBytes, maxPendingBodyBytes } = this.#limits;
-    const collector = new Collector(gunzip === undefined ? declared : NaN, maxBodyBytes);
-    const source = gunzip ?? message;
+    const collector = new Collector({
+      declared: inflate === undefined ? declared : NaN,
+      maxBytes: maxBodyBytes,
+      tensorsAt,
+    });
+    const source = inflate ?? message;
     let isSettled = false;
     const release = (): void => {
       this.#pendingBytes -= collector.length;
@@ -68,9 +94,9 @@ export class BodyReader {
       if (isSettled) return;
       isSettled = true;
       release();
-      if (gunzip !== undefined) {
-        message.unpipe(gunzip);
-        gunzip.destroy();
+      if (inflate !== undefined) {
+        message.unpipe(inflate);
+        inflate.destroy();
       }
       drain(message);
       onError(error);
@@ -93,13 +119,18 @@ export class BodyReader {
         );
         return;
       }
+      try {
+        collector.add(chunk);
+      } catch (cause) {
+        fail(new StatusError('RESOURCE_EXHAUSTED', 'No memory for the request', { cause }));
+        return;
+      }
       this.#pendingBytes += chunk.length;
-      collector.add(chunk);
     });
     source.on('end', () => {
       if (isSettled) return;
       isSettled = true;
-      onBody({ bytes: collector.take(), release });
+      onBody({ bytes: collector.take(), isOwned: collector.isOwned, release });
     });
     // A socket that ends in the middle of a body is an error of the message, too.
     message.on('error', (cause: Error) => fail(gone(cause)));
@@ -110,17 +141,17 @@ export class BodyReader {
       fail(this.#tooLarge());
       return;
     }
-    if (gunzip !== undefined) {
-      gunzip.on('error', (cause: Error) =>
+    if (inflate !== undefined) {
+      inflate.on('error', (cause: Error) =>
         fail(
           new StatusError(
             'INVALID_ARGUMENT',
-            `The request body is not valid gzip: ${cause.message}`,
+            `The request body is not valid ${encoding}: ${cause.message}`,
             { cause },
           ),
         ),
       );
-      message.pipe(gunzip);
+      message.pipe(inflate);
     }
   }
 
@@ -131,6 +162,12 @@ export class BodyReader {
       `The request body is larger than ${this.#limits.maxBodyBytes} bytes`,
     );
   }
+}
+
+function encodingOf(header: string | undefined, deflate: boolean): 'gzip' | 'deflate' | undefined {
+  if (header === undefined) return undefined;
+  if (/gzip/i.test(header)) return 'gzip';
+  return deflate && /deflate/i.test(header) ? 'deflate' : undefined;
 }
 
 function gone(cause?: Error): StatusError {
@@ -151,17 +188,28 @@ function drain(message: IncomingMessage): void {
   message.resume();
 }
 
+interface CollectorOptions {
+  /** The length the body says it has, or NaN. */
+  readonly declared: number;
+  readonly maxBytes: number;
+  readonly tensorsAt: number | undefined;
+}
+
 /** Chunks as one buffer: one copy where the length is known, none where one chunk has it all. */
 class Collector {
   length = 0;
+  /** Whether the bytes lie in memory of Tenon's own. */
+  isOwned = false;
   readonly #declared: number;
   readonly #maxBytes: number;
+  readonly #tensorsAt: number | undefined;
+  /** Its first byte is the body's. */
   #buffer: Buffer | undefined;
 
-  /** @param declared The length the body says it has, or NaN. */
-  constructor(declared: number, maxBytes: number) {
+  constructor({ declared, maxBytes, tensorsAt }: CollectorOptions) {
     this.#declared = declared;
     this.#maxBytes = maxBytes;
+    this.#tensorsAt = tensorsAt;
   }
 
   add(chunk: Buffer): void {
@@ -186,8 +234,20 @@ class Collector {
     const capacity = isBelieved
       ? this.#declared
       : Math.min(Math.max(firstCapacity, end, 2 * (this.#buffer?.length ?? 0)), this.#maxBytes);
-    const grown = Buffer.allocUnsafeSlow(Math.max(end, capacity));
-    this.#buffer?.copy(grown, 0, 0, this.length);
+    const before = this.#buffer;
+    const wasOwned = this.isOwned;
+    const grown = this.#allocate(Math.max(end, capacity));
+    before?.copy(grown, 0, 0, this.length);
     this.#buffer = grown;
+    if (wasOwned) nativeAddon().release(before?.buffer as ArrayBuffer);
+  }
+
+  #allocate(byteLength: number): Buffer {
+    if (this.#tensorsAt === undefined || byteLength <= ownedMinBytes) {
+      return Buffer.allocUnsafeSlow(byteLength);
+    }
+    const start = (tensorAlignment - (this.#tensorsAt % tensorAlignment)) % tensorAlignment;
+    this.isOwned = true;
+    return Buffer.from(nativeAddon().alloc(start + byteLength), start, byteLength);
   }
 }

@@ -15,6 +15,7 @@ import {
   maxStringsDefault,
   type RawBudget,
   type RawCounts,
+  type RawOptions,
   show,
   tensorFromRaw,
   tensorHead,
@@ -54,6 +55,7 @@ export function decodeInferRequest(
   body: Uint8Array,
   headerLength: number | undefined,
   counts: RawCounts,
+  options: RawOptions = {},
 ): InferRequestBody | Promise<InferRequestBody> {
   if (headerLength !== undefined && headerLength > body.byteLength) {
     throw invalid(
@@ -65,7 +67,7 @@ export function decodeInferRequest(
   const { json } = nativeAddon();
   const read = (result: NativeJsonInfer): InferRequestBody => {
     if (result[0] === 2) throw refusal(result);
-    return new RequestReader(result[2], binary, counts).read(parse(result[1]));
+    return new RequestReader(result[2], { binary, counts, options }).read(parse(result[1]));
   };
   if (header.byteLength <= decodeAtOnceMaxBytes) return read(json.decodeInfer(header, false));
   return json.decodeInfer(header, true).then(read);
@@ -83,22 +85,26 @@ function parse(text: string): unknown {
   }
 }
 
+interface BinaryPart {
+  readonly binary: Uint8Array | undefined;
+  readonly counts: RawCounts;
+  readonly options: RawOptions;
+}
+
 class RequestReader {
   readonly #tensors: readonly NativeTensorOut[];
   readonly #binary: Uint8Array | undefined;
   readonly #counts: RawCounts;
+  readonly #options: RawOptions;
   readonly #budget: RawBudget = { strings: maxStringsDefault };
   /** Of the binary tensors, as far as they have been taken. */
   #offset = 0;
 
-  constructor(
-    tensors: readonly NativeTensorOut[],
-    binary: Uint8Array | undefined,
-    counts: RawCounts,
-  ) {
+  constructor(tensors: readonly NativeTensorOut[], { binary, counts, options }: BinaryPart) {
     this.#tensors = tensors;
     this.#binary = binary;
     this.#counts = counts;
+    this.#options = options;
   }
 
   read(request: unknown): InferRequestBody {
@@ -147,7 +153,8 @@ class RequestReader {
       if (data !== undefined) {
         throw invalid(`expected "data" or binary data for ${subject}, received both`);
       }
-      return tensorFromRaw(raw, this.#take(size, subject), this.#budget, this.#counts);
+      const bytes = this.#take(size, subject);
+      return tensorFromRaw(raw, bytes, this.#budget, this.#counts, this.#options);
     }
     const { dtype, shape: sizes, size } = tensorHead(raw);
     if (dtype === 'float16' || dtype === 'bfloat16') {

@@ -5,7 +5,7 @@
 
 import { dtypes, type DType } from '../../tensor/dtypes.js';
 import { shapeText } from '../../tensor/shape.js';
-import { Tensor, type TensorElements } from '../../tensor/tensor.js';
+import { adoptTensor, Tensor, type TensorElements } from '../../tensor/tensor.js';
 import { StatusError } from '../status.js';
 import { dtypeOfDatatype, datatypes } from './datatypes.js';
 
@@ -26,6 +26,14 @@ export const maxStringsDefault = 1 << 20;
 export interface RawBudget {
   /** Strings that may still come. */
   strings: number;
+}
+
+export interface RawOptions {
+  /**
+   * Whether the bytes lie in memory of Tenon's own that has no other use than the tensors of one
+   * request: a tensor that is a view of it then gives it back with its `dispose()`. Default: false.
+   */
+  readonly isOwned?: boolean;
 }
 
 /** Dimensions of a tensor at most, as TensorFlow has it. */
@@ -94,6 +102,7 @@ export function tensorFromRaw(
   bytes: Uint8Array,
   budget: RawBudget,
   counts: RawCounts,
+  { isOwned = false }: RawOptions = {},
 ): Tensor {
   const { subject } = raw;
   const { dtype, shape, size } = tensorHead(raw);
@@ -114,6 +123,7 @@ export function tensorFromRaw(
   if (isPlain && bytes.byteOffset % carrier.BYTES_PER_ELEMENT === 0) {
     counts.passed += bytes.byteLength;
     const data = new carrier(bytes.buffer, bytes.byteOffset, size);
+    if (isOwned) return adoptTensor(dtype, shape, data);
     return new Tensor(dtype, data as TensorElements<DType>, shape);
   }
   counts.copied += bytes.byteLength;

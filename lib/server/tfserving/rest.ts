@@ -1,21 +1,25 @@
 /** TensorFlow Serving's REST API as routes for Fastify. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 
 import { decodeExamples, decodePredict, encodePredict } from '../../codec/json.js';
 import { type StatusName, StatusError } from '../../codec/status.js';
 import type { DType, Signature, Tensor } from '../../index.js';
-import { type Body, BodyReader } from '../http-body.js';
-import { errorBody, HttpError, httpStatusOfError } from '../http-status.js';
+import { errorBody, httpStatusOfError } from '../http-status.js';
 import { expositionContentType } from '../metric-registry.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
+import {
+  allowAnyOrigin,
+  answerPreflight,
+  leaveBodies,
+  RestCall,
+  type RestCallLimits,
+  RestCalls,
+  sendJson,
+} from '../rest-calls.js';
 import { Turn } from '../turn.js';
-import { CloseSignal } from './close-signal.js';
-import { cancelled, invalid, statusOf, timedOut } from './errors.js';
+import { invalid, statusOf } from './errors.js';
 import { letGo } from './let-go.js';
 import { openApiDocument } from './openapi.js';
 import {
@@ -27,9 +31,9 @@ import {
   statusJson,
 } from './rest-json.js';
 import { malformed, parseTarget, type PostMethod, type RestTarget } from './rest-target.js';
-import { type CallContext, defaultSignature, type TensorFlowServing } from './service.js';
+import { defaultSignature, type TensorFlowServing } from './service.js';
 
-export interface TensorFlowServingRestOptions {
+export interface TensorFlowServingRestOptions extends RestCallLimits {
   readonly models: ModelDirectory;
   readonly service: TensorFlowServing;
   readonly metrics?: ServingMetrics | undefined;
@@ -37,17 +41,8 @@ export interface TensorFlowServingRestOptions {
   readonly timeoutMs?: number | undefined;
   /** `--rest_api_enable_cors_support`. Default: false. */
   readonly cors?: boolean | undefined;
-  /** Bytes of one request's body, decompressed; more is 413. Default: 104857600. */
-  readonly maxBodyBytes?: number | undefined;
-  /**
-   * Bytes of all requests' bodies at a time; more are 503, a body alone is always taken. Default:
-   * 1073741824.
-   */
-  readonly maxPendingBodyBytes?: number | undefined;
-  /** Requests with a body at a time, until their answers are sent; more are 503. Default: 1024. */
-  readonly maxConcurrentRequests?: number | undefined;
-  /** Milliseconds for a client to take an answer that waits for it. Default: 60000. */
-  readonly sendTimeoutMs?: number | undefined;
+  /** The port's limits, where other APIs are served there, too. Default: those that are given here. */
+  readonly calls?: RestCalls | undefined;
   /** Adds `GET /healthz/live` and `GET /healthz/ready`. Default: true. */
   readonly health?: boolean | undefined;
   /** Adds `GET /openapi.json`. Default: true. */
@@ -69,13 +64,7 @@ export const tensorflowServing: FastifyPluginCallback<TensorFlowServingRestOptio
   done,
 ) => {
   const front = new RestFrontEnd(options, fastify.prefix);
-  fastify.removeAllContentTypeParsers();
-  // Bodies are read by the handler, so that what a service checks before it comes before them.
-  fastify.addContentTypeParser([jsonType, otherType], (_request, _payload, parsed) => parsed(null));
-  fastify.addHook('onRequest', (request, _reply, next) => {
-    acceptAnyContentType(request.raw);
-    next();
-  });
+  leaveBodies(fastify);
   fastify.setErrorHandler((error, _request, reply) => sendError(reply, statusOf(error)));
   for (const url of ['/v1/*', '/V1/*']) {
     fastify.all(url, (request, reply) => front.handle(request, reply));
@@ -111,16 +100,13 @@ const apiMethods: Readonly<Record<PostMethod, ApiMethod>> = {
 };
 
 /** A predict, classify or regress, and what becomes known of it on its way. */
-class Call {
+class Call extends RestCall {
   readonly target: PostTarget;
-  readonly signal = new CloseSignal();
-  /** When its body had come. */
-  started = performance.now();
-  body: Body | undefined;
   version: bigint | undefined;
   signature: string | undefined;
 
   constructor(target: PostTarget) {
+    super();
     this.target = target;
   }
 }
@@ -133,12 +119,9 @@ class RestFrontEnd {
   readonly #metrics: ServingMetrics | undefined;
   readonly #timeoutMs: number;
   readonly #cors: boolean;
-  readonly #sendTimeoutMs: number;
-  readonly #maxConcurrent: number;
-  readonly #bodies: BodyReader;
+  readonly #calls: RestCalls;
   readonly #prefixLength: number;
   readonly #turn = new Turn();
-  #active = 0;
 
   constructor(options: TensorFlowServingRestOptions, prefix: string) {
     this.#models = options.models;
@@ -146,12 +129,7 @@ class RestFrontEnd {
     this.#metrics = options.metrics;
     this.#timeoutMs = options.timeoutMs ?? 30_000;
     this.#cors = options.cors ?? false;
-    this.#sendTimeoutMs = options.sendTimeoutMs ?? 60_000;
-    this.#maxConcurrent = options.maxConcurrentRequests ?? 1024;
-    this.#bodies = new BodyReader({
-      maxBodyBytes: options.maxBodyBytes ?? 100 << 20,
-      maxPendingBodyBytes: options.maxPendingBodyBytes ?? 1 << 30,
-    });
+    this.#calls = options.calls ?? new RestCalls(options, options.metrics);
     this.#prefixLength = prefix.length;
   }
 
@@ -160,19 +138,13 @@ class RestFrontEnd {
     const { raw } = request;
     const method = raw.method ?? '';
     const url = (raw.url ?? '').slice(this.#prefixLength);
-    if (this.#cors) {
-      void reply.headers({
-        'access-control-allow-origin': '*',
-        'access-control-allow-methods': 'POST, GET',
-        'access-control-allow-headers': 'Content-Type',
-      });
-    }
-    if (method === 'OPTIONS') {
-      this.#preflight(request, reply);
-      return;
-    }
+    if (this.#cors) allowAnyOrigin(reply, 'Content-Type');
     let target: RestTarget;
     try {
+      if (method === 'OPTIONS') {
+        answerPreflight(request, reply);
+        return;
+      }
       target = parseTarget(method === 'HEAD' ? 'GET' : method, url);
     } catch (error) {
       sendError(reply, method === 'HEAD' ? malformed(method, url) : statusOf(error));
@@ -180,16 +152,6 @@ class RestFrontEnd {
     }
     if (method === 'POST') this.#post(request, reply, target as PostTarget);
     else this.#get(reply, target);
-  }
-
-  #preflight(request: FastifyRequest, reply: FastifyReply): void {
-    const { origin } = request.headers;
-    const isCrossOrigin = origin !== undefined && /https?:\/\//.test(origin);
-    if (isCrossOrigin) void reply.code(200).send();
-    else {
-      const message = 'Origin header is missing in CORS preflight';
-      sendError(reply, new StatusError('FAILED_PRECONDITION', message));
-    }
   }
 
   #get(reply: FastifyReply, target: RestTarget): void {
@@ -231,48 +193,21 @@ class RestFrontEnd {
   }
 
   #post(request: FastifyRequest, reply: FastifyReply, target: PostTarget): void {
-    const response = reply.raw;
-    if (this.#active >= this.#maxConcurrent) {
-      this.#metrics?.refused('REST', 'concurrent_requests');
-      void reply.header('retry-after', '1');
-      const message = `The server has ${this.#maxConcurrent} requests at a time, and takes no more now`;
-      sendError(reply, new StatusError('UNAVAILABLE', message));
-      return;
-    }
-    if (request.raw.destroyed) {
-      // While a caller's hook was at it. Nothing would tell any more that the request is over.
-      sendError(reply, cancelled());
-      return;
-    }
-    this.#active++;
-    this.#metrics?.started('REST');
     const call = new Call(target);
-    // Emitted whether the answer was sent or its client has gone.
-    closeWithConnection(response, request.raw.socket);
-    response.once('close', () => {
-      this.#active--;
-      this.#metrics?.ended('REST');
-      call.body?.release();
-      if (!response.writableFinished) call.signal.abort();
-    });
-    this.#bodies.read(
-      request.raw,
-      (body) => this.#onBody(reply, call, body),
-      (error) => this.#sendFailure(reply, call, error),
-    );
+    try {
+      this.#calls.take(request, reply, call, {
+        onBody: (body) => this.#onBody(reply, call, body.bytes),
+        onError: (error) => this.#sendFailure(reply, call, error),
+      });
+    } catch (error) {
+      sendError(reply, error as StatusError);
+    }
   }
 
-  #onBody(reply: FastifyReply, call: Call, body: Body): void {
-    if (call.signal.aborted) {
-      body.release();
-      this.#sendFailure(reply, call, cancelled());
-      return;
-    }
-    call.body = body;
-    call.started = performance.now();
+  #onBody(reply: FastifyReply, call: Call, body: Buffer): void {
     let answer: Answer | Promise<Answer>;
     try {
-      answer = this.#answer(call, body.bytes);
+      answer = this.#answer(call, body);
     } catch (error) {
       this.#sendFailure(reply, call, error);
       return;
@@ -298,7 +233,6 @@ class RestFrontEnd {
 
   #sendFailure(reply: FastifyReply, call: Call, error: unknown): void {
     const failure = statusOf(error);
-    if (failure instanceof HttpError) this.#metrics?.refused('REST', 'body_size');
     sendError(reply, failure);
     this.#onAnswered(reply, call, failure.status);
   }
@@ -318,7 +252,7 @@ class RestFrontEnd {
       status,
       micros: (performance.now() - started) * 1000,
     });
-    this.#limitSending(reply);
+    this.#calls.limitSending(reply);
   }
 
   #answer(call: Call, body: Buffer): Answer | Promise<Answer> {
@@ -343,7 +277,7 @@ class RestFrontEnd {
       const { kind } = call.target;
       if (kind === 'predict') return await this.#predict(served, call, body);
       const examples = await decodeExamples(body);
-      const context = this.#callContext(call);
+      const context = call.context(this.#timeoutMs);
       if (kind === 'classify') {
         const result = await this.#service.classify(served, examples, context);
         call.signature = result.signatureName;
@@ -366,7 +300,7 @@ class RestFrontEnd {
       const result = await this.#service.predict(
         served,
         { signatureName, feeds, api: 'REST' },
-        this.#callContext(call),
+        call.context(this.#timeoutMs),
       );
       ({ outputs } = result);
       call.signature = result.signatureName;
@@ -377,35 +311,6 @@ class RestFrontEnd {
       for (const { tensor } of outputs) letGo(tensor);
     }
   }
-
-  #callContext({ started, signal }: Call): CallContext {
-    if (this.#timeoutMs === 0) return { signal };
-    const timeoutMs = this.#timeoutMs - (performance.now() - started);
-    if (timeoutMs <= 0) throw timedOut();
-    return { signal, timeoutMs };
-  }
-
-  /** A client that does not read its answer must not keep it, and its place, for good. */
-  #limitSending({ raw }: FastifyReply): void {
-    // What the socket took at once is as good as sent; it has no socket while others come before.
-    if (raw.destroyed || raw.socket?.writableLength === 0) return;
-    const timer = setTimeout(() => raw.destroy(), this.#sendTimeoutMs);
-    raw.on('close', () => clearTimeout(timer));
-  }
-}
-
-/** Node does not tell an answer that waits behind others of its connection when that closes. */
-function closeWithConnection(response: ServerResponse, socket: Socket): void {
-  if (response.socket !== null) return;
-  const close = (): void => {
-    if (response.socket !== null) return;
-    response.destroy();
-    response.emit('close');
-  };
-  // As many as a client sends at once.
-  socket.setMaxListeners(0);
-  socket.once('close', close);
-  response.once('close', () => socket.removeListener('close', close));
 }
 
 type PostTarget = Extract<RestTarget, { readonly kind: PostMethod }>;
@@ -434,26 +339,6 @@ function inputsOf({ model }: ServedModel, name: string): readonly InputType[] {
   if (inputs.length === 0) throw invalid(`Failed to get input map for signature: ${name}`);
   return inputs;
 }
-
-const jsonType = 'application/json';
-const otherType = 'application/octet-stream';
-
-/**
- * Fastify answers 415 for a content type that is none; here it says nothing, so it may. What is not
- * one of two is made one of them, because Fastify remembers the parser of a type, but not that of all.
- */
-function acceptAnyContentType({ headers }: IncomingMessage): void {
-  if (headers['content-type'] !== jsonType) headers['content-type'] = otherType;
-}
-
-function sendJson(reply: FastifyReply, httpStatus: number, body: string | Buffer): void {
-  void reply.code(httpStatus).header('content-type', 'application/json');
-  // A string that goes through no serializer gets a charset.
-  if (typeof body === 'string') void reply.serializer(asItIs);
-  void reply.send(body);
-}
-
-const asItIs = (body: string): string => body;
 
 function sendError(reply: FastifyReply, error: StatusError): void {
   sendJson(reply, httpStatusOfError(error), errorBody(error.message));
