@@ -8,6 +8,11 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { StatusName } from '../codec/status.js';
 import type { Model, ModelStats } from '../index.js';
 import {
+  type CodecMeasures,
+  InferenceMetrics,
+  modelInferenceMetrics,
+} from './inference-metrics.js';
+import {
   Counter,
   exponentialBuckets,
   exposition,
@@ -57,6 +62,8 @@ export interface ServingMetrics {
   ended(entrypoint: Entrypoint): void;
   /** A request was turned away because of a limit: "concurrent_requests", "body_size" … */
   refused(entrypoint: Entrypoint, limit: string): void;
+  /** Tensors of a request of the Open Inference Protocol have been read, and those of its answer written. */
+  codec?(measures: CodecMeasures): void;
 }
 
 /** Bounds of TensorFlow Serving's latencies, in microseconds. */
@@ -87,6 +94,15 @@ export interface MetricsOptions {
    */
   readonly isOneOfMany?: boolean;
 }
+
+/** Those that run a model. */
+const inferenceMethods = new Set<ApiMethod>([
+  'Predict',
+  'Classify',
+  'Regress',
+  'MultiInference',
+  'ModelInfer',
+]);
 
 /** Metrics of one thread. */
 export class Metrics implements ServingMetrics {
@@ -145,6 +161,7 @@ export class Metrics implements ServingMetrics {
     help: 'Requests turned away because of a limit.',
     labels: ['entrypoint', 'limit'],
   });
+  readonly #inference: InferenceMetrics;
   readonly #series = new Map<string, RequestSeries>();
   readonly #runtimeSeries = new Map<string, { observe(micros: number): void }>();
   readonly #thread: string;
@@ -157,6 +174,7 @@ export class Metrics implements ServingMetrics {
 
   constructor({ thread = 'main', models = () => [], isOneOfMany = false }: MetricsOptions = {}) {
     this.#thread = thread;
+    this.#inference = new InferenceMetrics(thread);
     this.#models = models;
     this.#isOneOfMany = isOneOfMany;
     this.#loopDelay.enable();
@@ -189,6 +207,9 @@ export class Metrics implements ServingMetrics {
     series.latency.observe(micros);
     series.versionCount.add(1);
     series.versionLatency.observe(micros);
+    if (version !== undefined && inferenceMethods.has(method)) {
+      this.#inference.ended({ model, version, isSuccess: status === 'OK', micros });
+    }
   }
 
   runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void {
@@ -219,6 +240,10 @@ export class Metrics implements ServingMetrics {
     this.#refused.with(entrypoint, limit).add(1);
   }
 
+  codec(measures: CodecMeasures): void {
+    this.#inference.codec(measures);
+  }
+
   /** The warm-up records of a version have run. */
   warmup(path: string, status: StatusName, micros: number): void {
     this.#warmup.with(path, status).observe(micros);
@@ -228,6 +253,7 @@ export class Metrics implements ServingMetrics {
   forget(model: string, version: bigint): void {
     this.#versionRequests.drop(model, String(version));
     this.#versionLatency.drop(model, String(version));
+    this.#inference.forget(model, version);
     for (const key of this.#series.keys()) {
       if (key.startsWith(`${model}\0${version}\0`)) this.#series.delete(key);
     }
@@ -250,7 +276,10 @@ export class Metrics implements ServingMetrics {
       this.#eventLoop(),
       ...batchingMetrics(models),
       this.#wrappedRuns(models),
-      ...(this.#isOneOfMany ? [] : [...modelMetrics(models), ...processMetrics()]),
+      ...this.#inference.metrics(),
+      ...(this.#isOneOfMany
+        ? []
+        : [...modelMetrics(models), ...modelInferenceMetrics(models), ...processMetrics()]),
     ].map((metric) => metric.snapshot());
   }
 
