@@ -72,6 +72,23 @@ export default tseslint.config(
     },
   },
   {
+    // What runs in a browser.
+    files: ['lib/server/page/*.js'],
+    languageOptions: {
+      globals: Object.fromEntries(
+        [
+          'Option',
+          'ResizeObserver',
+          'URLSearchParams',
+          'createImageBitmap',
+          'document',
+          'location',
+          'window',
+        ].map((name) => [name, 'readonly']),
+      ),
+    },
+  },
+  {
     files: ['**/*.cjs', 'scripts/import-meta-url.mjs'],
     languageOptions: {
       globals: {

@@ -1,4 +1,23 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+
 import { defineConfig, type Options } from 'tsup';
+
+/** `import text from './file?raw'`: a file's text, as Vite, and so the tests, have it. */
+const raw: NonNullable<Options['esbuildPlugins']>[number] = {
+  name: 'raw',
+  setup(build) {
+    // Paths keep their "?raw", and with it from those who look for styles.
+    build.onResolve({ filter: /\?raw$/ }, ({ path: specifier, resolveDir }) => ({
+      path: path.relative('.', path.join(resolveDir, specifier)),
+      namespace: 'raw',
+    }));
+    build.onLoad({ filter: /\?raw$/, namespace: 'raw' }, async ({ path: file }) => ({
+      contents: await readFile(file.slice(0, -'?raw'.length)),
+      loader: 'text',
+    }));
+  },
+};
 
 // Splitting stays on in both formats: what is imported lazily (the CLI's
 // commands, the installers) must not be read when `tenon` is imported.
@@ -9,6 +28,7 @@ const shared: Options = {
   splitting: true,
   treeshake: false,
   sourcemap: false,
+  esbuildPlugins: [raw],
 };
 
 const onnxruntime = {

@@ -9,6 +9,8 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts'],
     testTimeout: 60_000,
     hookTimeout: 300_000,
+    // A style that the server serves is a text like any other.
+    css: true,
     retry: 0,
     allowOnly: false,
     typecheck: {

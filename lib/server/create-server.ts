@@ -21,6 +21,7 @@ import { type Logger, openLog, type OpenLog, silentLogger } from './logging.js';
 import { exposition, mergeSnapshots } from './metric-registry.js';
 import { type MeasuredModel, Metrics } from './metrics.js';
 import type { ModelListing, Readiness } from './models.js';
+import { PageNumbers } from './page/numbers.js';
 import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from './options.js';
 import type { WarmUp } from './repository/options.js';
 import { Repository } from './repository/repository.js';
@@ -94,6 +95,7 @@ class TenonServer implements Server {
   readonly #openLog: OpenLog | undefined;
   readonly #repository: Repository;
   readonly #metrics: Metrics;
+  readonly #numbers: PageNumbers;
   readonly #available = new Map<Model, MeasuredModel>();
   /** Where versions lie that are being loaded, and since when models run warm-up records. */
   readonly #paths = new Map<string, string>();
@@ -113,6 +115,14 @@ class TenonServer implements Server {
     else ({ logger: this.#log } = this.#openLog = openLog(log));
     this.#metrics = new Metrics({ models: () => this.#available.values() });
     this.#repository = this.#createRepository();
+    this.#numbers = new PageNumbers({
+      list: () => this.#repository.list(),
+      readiness: () => this.#repository.readiness(),
+      versions: () => this.#available.values(),
+      ownTraffic: () => this.#metrics.traffic(),
+      otherTraffic: async () => (await this.#threads?.measure('traffic')) ?? [],
+      threads: () => this.frontendThreads,
+    });
   }
 
   get routes(): FastifyPluginCallback {
@@ -244,6 +254,7 @@ class TenonServer implements Server {
     const { frontend: settings, frontendThreads } = this.#options;
     const shared = {
       scrape: () => this.metrics(),
+      numbers: () => this.#numbers.json(),
       reload: (config: ModelServerConfig) => this.reload(config),
       log: this.#log,
       settings,

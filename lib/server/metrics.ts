@@ -32,6 +32,18 @@ export type ApiMethod =
   | 'HandleReloadConfigRequest'
   | 'ModelInfer';
 
+/** Whether a call runs a model, as opposed to one that asks what there is. */
+export const runsModel: Readonly<Record<ApiMethod, boolean>> = {
+  Predict: true,
+  Classify: true,
+  Regress: true,
+  MultiInference: true,
+  GetModelMetadata: false,
+  GetModelStatus: false,
+  HandleReloadConfigRequest: false,
+  ModelInfer: true,
+};
+
 export type Entrypoint = 'REST' | 'GRPC';
 
 export interface RequestMeasures {
@@ -283,6 +295,19 @@ export class Metrics implements ServingMetrics {
     ].map((metric) => metric.snapshot());
   }
 
+  /** Of all that, what the page draws. The event loop's delay stays with those who scrape. */
+  traffic(): MetricSnapshot[] {
+    const models = statsOf(this.#models());
+    return [
+      this.#versionRequests,
+      this.#versionLatency,
+      this.#inFlight,
+      this.#refused,
+      queuedRows(models),
+      ...(this.#isOneOfMany ? [] : modelMetrics(models)),
+    ].map((metric) => metric.snapshot());
+  }
+
   close(): void {
     this.#loopDelay.disable();
   }
@@ -376,16 +401,10 @@ function batchingMetrics(models: readonly ModelNumbers[]): (Gauge | Histogram)[]
   );
   // Most batches have none.
   const padding = histogram('padding_size', 'Rows of padding of a batch.', [0, ...rowBuckets]);
-  const waiting = new Gauge({
-    name: 'tenon_batching_queued_rows',
-    help: 'Rows that wait for a batch.',
-    labels: versionLabels,
-  });
   for (const { name, version, stats } of models) {
     if (stats.batching === undefined) continue;
     const own = [name, String(version)] as const;
-    const { distributions, queuedRows } = stats.batching;
-    waiting.with(...own).set(queuedRows);
+    const { distributions } = stats.batching;
     for (const [metric, distribution] of [
       [waits, distributions.waitMicros],
       [requests, distributions.requestRows],
@@ -398,7 +417,20 @@ function batchingMetrics(models: readonly ModelNumbers[]): (Gauge | Histogram)[]
       series.add(distribution.sum);
     }
   }
-  return [waits, requests, batches, padding, waiting];
+  return [waits, requests, batches, padding, queuedRows(models)];
+}
+
+function queuedRows(models: readonly ModelNumbers[]): Gauge {
+  const waiting = new Gauge({
+    name: 'tenon_batching_queued_rows',
+    help: 'Rows that wait for a batch.',
+    labels: versionLabels,
+  });
+  for (const { name, version, stats } of models) {
+    if (stats.batching === undefined) continue;
+    waiting.with(name, String(version)).set(stats.batching.queuedRows);
+  }
+  return waiting;
 }
 
 /** What the models tell of themselves, whichever thread runs them: lanes, queues, batches. */

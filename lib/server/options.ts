@@ -1,3 +1,5 @@
+import { BlockList, isIP } from 'node:net';
+
 import { invalidArgument } from '../errors.js';
 import type { LoadOptions } from '../index.js';
 import { boolean, callback, checkOptions, integer, oneOf, string } from '../options.js';
@@ -26,6 +28,11 @@ export interface RestOptions extends ListenOptions {
   readonly cors?: boolean;
   /** Where Prometheus finds the metrics. Default: none. */
   readonly metricsPath?: string;
+  /**
+   * A page to look at, `GET /`: models, live charts, predictions. "auto": where `host` is loopback,
+   * for browsers that name it so. Default: "auto".
+   */
+  readonly page?: boolean | 'auto';
   /** Bytes of a body; more is 413. Default: 256 MiB. */
   readonly maxBodyBytes?: number;
   /** Bytes of all bodies that have come and are not answered; more is 503. Default: 1 GiB. */
@@ -119,11 +126,15 @@ export interface ResolvedListen {
 }
 
 export type ResolvedRest = ResolvedListen &
-  Required<Omit<RestOptions, keyof ListenOptions | 'metricsPath'>> & {
+  Required<Omit<RestOptions, keyof ListenOptions | 'metricsPath' | 'page'>> & {
     readonly metricsPath: string | undefined;
+    readonly page: PageAccess;
   };
 
 export type ResolvedGrpc = ResolvedListen & Required<Omit<GrpcOptions, keyof ListenOptions>>;
+
+/** Who gets the page: nobody, who calls this server by a name of loopback, whoever may ask. */
+export type PageAccess = 'off' | 'loopback' | 'everyone';
 
 /** What a front end needs to know; plain data, to be posted to its thread. */
 export interface FrontendSettings {
@@ -271,6 +282,7 @@ function resolveRest(value: unknown): ResolvedRest {
     'timeoutMs',
     'cors',
     'metricsPath',
+    'page',
     'maxBodyBytes',
     'maxPendingBodyBytes',
     'headerTimeoutMs',
@@ -281,11 +293,13 @@ function resolveRest(value: unknown): ResolvedRest {
   if (metricsPath !== undefined && !metricsPath.startsWith('/')) {
     throw invalidArgument('rest.metricsPath', 'a path that begins with "/"', metricsPath);
   }
+  const listen = resolveListen(given, 'rest', 8501);
   return {
-    ...resolveListen(given, 'rest', 8501),
+    ...listen,
     timeoutMs: integer(given['timeoutMs'], 'rest.timeoutMs', 30_000, 1),
     cors: boolean(given['cors'], 'rest.cors', false),
     metricsPath,
+    page: resolvePage(given['page'], listen),
     maxBodyBytes: integer(given['maxBodyBytes'], 'rest.maxBodyBytes', 256 << 20, 1),
     maxPendingBodyBytes: integer(
       given['maxPendingBodyBytes'],
@@ -299,6 +313,25 @@ function resolveRest(value: unknown): ResolvedRest {
     idleTimeoutMs: integer(given['idleTimeoutMs'], 'rest.idleTimeoutMs', 75_000, 1),
   };
 }
+
+function resolvePage(value: unknown, { port, host }: ResolvedListen): PageAccess {
+  if (value === undefined || value === 'auto') {
+    return port !== undefined && isLoopback(host) ? 'loopback' : 'off';
+  }
+  if (typeof value !== 'boolean') throw invalidArgument('rest.page', 'a boolean or "auto"', value);
+  return value ? 'everyone' : 'off';
+}
+
+/** Whether nobody outside of this machine can reach the address. */
+function isLoopback(host: string): boolean {
+  const family = isIP(host);
+  if (family === 0) return host.toLowerCase() === 'localhost';
+  return loopback.check(host, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
 
 function resolveGrpc(value: unknown): ResolvedGrpc {
   const given = checkOptions(value, 'grpc', [

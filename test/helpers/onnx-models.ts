@@ -107,3 +107,13 @@ export function largeMatMul(n: number): Buffer {
     outputs: [valueInfo('y', 'float32', [1, n])],
   });
 }
+
+/** Gives `input` back as `output`, by whatever names. */
+export function identity(input: string, output: string): Buffer {
+  return model({
+    name: 'identity',
+    nodes: [node('Identity', [input], [output])],
+    inputs: [valueInfo(input, 'float32', ['n'])],
+    outputs: [valueInfo(output, 'float32', ['n'])],
+  });
+}

@@ -90,6 +90,12 @@ const flags = {
   rest_api_socket_path: text('', 'network', 'unix socket for REST besides'),
   rest_api_timeout_in_ms: whole(30_000, 'network', 'milliseconds that a REST request may run'),
   rest_api_enable_cors_support: bool(false, 'network', 'answer requests of pages of any origin'),
+  rest_api_page: text(
+    'auto',
+    'network',
+    'GET / of REST is a page to look at: on, off, or auto: where REST listens on loopback only',
+    { choices: ['auto', 'on', 'off'] },
+  ),
   enable_grpc_healthcheck_service: bool(true, 'network', 'grpc.health.v1.Health'),
   enable_grpc_reflection: bool(true, 'network', 'gRPC server reflection'),
   grpc_channel_arguments: text('', 'network', 'channel options of gRPC, "name=value,name=value"'),

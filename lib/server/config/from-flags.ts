@@ -148,6 +148,7 @@ async function restOptions({ values, given }: ParsedFlags): Promise<false | Rest
     timeoutMs: Math.max(1, values.rest_api_timeout_in_ms),
     cors: values.rest_api_enable_cors_support,
     ...(metricsPath !== undefined && { metricsPath }),
+    page: values.rest_api_page === 'auto' ? 'auto' : values.rest_api_page === 'on',
     maxBodyBytes: Math.max(1, values.max_body_bytes),
     maxPendingBodyBytes: values.max_pending_body_bytes,
     headerTimeoutMs: Math.max(1, values.rest_api_header_timeout_ms),

@@ -9,6 +9,7 @@ import { createHttpApp } from '../http.js';
 import type { Logger } from '../logging.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
+import { pageRoutes } from '../page/routes.js';
 import type { FrontendSettings, ResolvedGrpc, ResolvedRest } from '../options.js';
 import { createGrpcServer, type GrpcServer } from '../tfserving/grpc.js';
 import { tensorflowServing, type TensorFlowServingRestOptions } from '../tfserving/rest.js';
@@ -28,6 +29,8 @@ export interface ServingParts {
   readonly log: Logger;
   /** The page for Prometheus, of all threads. */
   readonly scrape: () => Promise<string>;
+  /** What the page draws, of all threads, as JSON. */
+  readonly numbers: () => Promise<string>;
   readonly reload: (config: ModelServerConfig) => Promise<void>;
 }
 
@@ -154,7 +157,7 @@ export class Frontend {
 function createRest(
   settings: ResolvedRest,
   maxConcurrentRequests: number,
-  { models, metrics, scrape }: FrontendParts,
+  { models, metrics, scrape, numbers }: FrontendParts,
   service: TensorFlowServing<ModelServerConfig>,
   hooks: FrontendHooks,
 ): FastifyInstance {
@@ -175,6 +178,9 @@ function createRest(
     maxConcurrentRequests,
     ...restRouteOptions(settings, scrape),
   });
+  if (settings.page !== 'off') {
+    void app.register(pageRoutes, { models, numbers, access: settings.page });
+  }
   return app;
 }
 

@@ -33,6 +33,9 @@ export interface DirectoryState {
   readonly readiness: Readiness;
 }
 
+/** All metrics, or those that the page draws. */
+export type Measured = 'all' | 'traffic';
+
 export interface ErrorMessage {
   /** Of a StatusError; undefined for any other. */
   readonly status: StatusName | undefined;
@@ -44,7 +47,7 @@ export type ToFrontend =
   | { readonly kind: 'available'; readonly request: number; readonly version: AvailableVersion }
   | { readonly kind: 'unload'; readonly request: number; readonly id: number }
   | { readonly kind: 'connection'; readonly transport: Transport; readonly descriptor: number }
-  | { readonly kind: 'measure'; readonly request: number }
+  | { readonly kind: 'measure'; readonly request: number; readonly what: Measured }
   | { readonly kind: 'begin-drain' }
   | { readonly kind: 'drain'; readonly timeoutMs: number }
   /** Everything that is there by now has been told. */
@@ -61,7 +64,8 @@ export type FromFrontend =
   | { readonly kind: 'ready' }
   /** An 'available' or 'unload' has been done. */
   | { readonly kind: 'done'; readonly request: number; readonly error: ErrorMessage | undefined }
-  | { readonly kind: 'scrape'; readonly request: number }
+  /** The page for Prometheus, or the numbers of the page to look at. */
+  | { readonly kind: 'scrape' | 'numbers'; readonly request: number }
   | { readonly kind: 'reload'; readonly request: number; readonly config: ModelServerConfig }
   | { readonly kind: 'closed'; readonly transport: Transport }
   | {

@@ -4,9 +4,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import { errorBody } from '../http-status.js';
 import type { RequestSpan } from '../tracing.js';
+import { isPublicRoute } from '../page/routes.js';
 import type { FrontendHooks } from './hooks.js';
 
 const healthPaths = /^\/healthz\/(live|ready)(\?|$)/;
+/** Nobody's requests: what asks for them again and again. */
+const untracedPaths = /^\/(healthz\/(live|ready)|page\/.*)?(\?|$)/;
 
 export function addRestHooks(
   app: FastifyInstance,
@@ -14,7 +17,8 @@ export function addRestHooks(
 ): void {
   if (checkToken !== undefined) {
     app.addHook('onRequest', (request, reply, next) => {
-      if (healthPaths.test(request.raw.url ?? '') || checkToken(request.headers.authorization)) {
+      const isPublic = isPublicRoute(request) || healthPaths.test(request.raw.url ?? '');
+      if (isPublic || checkToken(request.headers.authorization)) {
         next();
         return;
       }
@@ -28,7 +32,7 @@ export function addRestHooks(
   if (tracing !== undefined) {
     const spans = new WeakMap<FastifyRequest, RequestSpan>();
     app.addHook('onRequest', (request, _reply, next) => {
-      if (healthPaths.test(request.raw.url ?? '')) {
+      if (untracedPaths.test(request.raw.url ?? '')) {
         next();
         return;
       }

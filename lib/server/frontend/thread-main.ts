@@ -23,7 +23,7 @@ let lastRequest = 0;
 
 /** What only the main thread can answer. */
 function ask(
-  message: { kind: 'scrape' } | { kind: 'reload'; config: ModelServerConfig },
+  message: { kind: 'scrape' | 'numbers' } | { kind: 'reload'; config: ModelServerConfig },
 ): Promise<string> {
   const request = ++lastRequest;
   return new Promise((resolve, reject) => {
@@ -64,6 +64,7 @@ async function start(): Promise<void> {
     metrics,
     log,
     scrape: () => ask({ kind: 'scrape' }),
+    numbers: () => ask({ kind: 'numbers' }),
     reload: async (config) => {
       await ask({ kind: 'reload', config });
     },
@@ -107,9 +108,12 @@ function receive(message: ToFrontend): void {
       else frontend.accept(transport, socket);
       break;
     }
-    case 'measure':
-      post({ kind: 'measured', request: message.request, metrics: metrics.snapshot() });
+    case 'measure': {
+      const { request, what } = message;
+      const measured = what === 'all' ? metrics.snapshot() : metrics.traffic();
+      post({ kind: 'measured', request, metrics: measured });
       break;
+    }
     case 'begin-drain':
       frontend?.beginDrain();
       break;

@@ -18,6 +18,7 @@ import type {
   AvailableVersion,
   DirectoryState,
   FromFrontend,
+  Measured,
   FrontendThreadData,
   ToFrontend,
   Transport,
@@ -132,10 +133,10 @@ export class FrontendThreads {
     return { models: models.list(), readiness: models.readiness() };
   }
 
-  async measure(): Promise<readonly (readonly MetricSnapshot[])[]> {
+  async measure(what: Measured = 'all'): Promise<readonly (readonly MetricSnapshot[])[]> {
     return [
       this.#retired,
-      ...(await Promise.all(this.#threads.map((thread) => thread.measure(measureMs)))),
+      ...(await Promise.all(this.#threads.map((thread) => thread.measure(what, measureMs)))),
     ];
   }
 
@@ -270,7 +271,7 @@ class FrontendThread {
     this.#post({ kind: 'state', state });
   }
 
-  measure(timeoutMs: number): Promise<readonly MetricSnapshot[]> {
+  measure(what: Measured, timeoutMs: number): Promise<readonly MetricSnapshot[]> {
     if (this.#hasEnded) return Promise.resolve([]);
     const request = ++this.#lastRequest;
     return new Promise((resolve) => {
@@ -281,7 +282,7 @@ class FrontendThread {
         resolve(metrics);
       };
       this.#measures.set(request, settle);
-      this.#post({ kind: 'measure', request });
+      this.#post({ kind: 'measure', request, what });
     });
   }
 
@@ -336,6 +337,9 @@ class FrontendThread {
       case 'scrape':
         this.#answer(message.request, this.#parts.scrape());
         break;
+      case 'numbers':
+        this.#answer(message.request, this.#parts.numbers());
+        break;
       case 'reload':
         this.#answer(
           message.request,
@@ -346,7 +350,7 @@ class FrontendThread {
         this.open[message.transport]--;
         break;
       case 'measured':
-        this.lastMetrics = message.metrics;
+        this.lastMetrics = replaced(this.lastMetrics, message.metrics);
         this.#measures.get(message.request)?.(message.metrics);
         break;
       case 'drained':
@@ -392,6 +396,15 @@ function program(): string {
     fileURLToPath(new URL(place, import.meta.url)),
   );
   return places.find((place) => existsSync(place)) ?? (places[0] as string);
+}
+
+/** `last` with what is newer. */
+function replaced(
+  last: readonly MetricSnapshot[],
+  newer: readonly MetricSnapshot[],
+): readonly MetricSnapshot[] {
+  const names = new Set(newer.map(({ name }) => name));
+  return [...newer, ...last.filter(({ name }) => !names.has(name))];
 }
 
 /** Gauges are of what is now; a thread that is gone has nothing. */
