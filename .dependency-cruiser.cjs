@@ -44,7 +44,7 @@ module.exports = {
         'server/',
         'index\\.ts$',
         'codec/',
-        'model/json-run\\.ts$',
+        'model/short-cuts\\.ts$',
         'protobuf/',
         'errors\\.ts$',
         'options\\.ts$',

@@ -7,12 +7,12 @@ import type { TensorFlowRunOptions } from '../engines/options-tensorflow.js';
 import type { EngineName, NativeHistogram, NativeRunOptions } from '../native/types.js';
 import { boolean, checkOptions, integer, string } from '../options.js';
 import type { SessionStats } from '../pool/session-pool.js';
-import { isUnderWay, type Runner, type RunOutputs, Tickets } from '../runner.js';
+import { isUnderWay, type Runner, Tickets } from '../runner.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Batching, BatchingStats } from './batching.js';
 import { type Binding, createBinding } from './binding.js';
 import { runSync } from './exchange.js';
-import { jsonRun } from './json-run.js';
+
 import { checkStop, neverStopped, PendingCalls, type StopOptions } from './pending.js';
 import {
   defaultSignatureOf,
@@ -26,6 +26,7 @@ import {
   targetOf,
 } from './request.js';
 import type { Sessions } from './sessions.js';
+import { jsonRun, type RunResults, startRun } from './short-cuts.js';
 import type { Signature, ValueSpec } from './spec.js';
 import type { LaneStats } from './pool.js';
 import type { ModelTypes, UntypedModel, Value } from './types.js';
@@ -297,6 +298,11 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
     S extends keyof T = DefaultSignature<T>,
     O extends keyof T[S]['outputs'] = keyof T[S]['outputs'],
   >(feeds: Feeds<T, S>, options?: AsyncRunOptions<T, S, O>): Promise<Pick<T[S]['outputs'], O>> {
+    const started = this[startRun](feeds, options);
+    return (started instanceof Promise ? await started : started) as Pick<T[S]['outputs'], O>;
+  }
+
+  [startRun](feeds: unknown, options?: object): RunResults | Promise<RunResults> {
     let stop = neverStopped;
     let priority = 0;
     let borrow = false;
@@ -323,19 +329,17 @@ export class Model<T extends ModelTypes<T> = UntypedModel> {
       deadline,
       caller,
     });
-    let results: RunOutputs;
-    if (!isUnderWay(started)) {
-      results = started;
-    } else if (isTracked) {
-      results = await this.#track(started, this.#runner, ticket, stop, borrow);
-    } else {
-      try {
-        results = await started;
-      } catch (error) {
-        throw atCaller(error);
-      }
-    }
-    return namedOutputs(request, results) as Pick<T[S]['outputs'], O>;
+    if (!isUnderWay(started)) return namedOutputs(request, started);
+    return isTracked
+      ? this.#track(started, this.#runner, ticket, stop, borrow).then((results) =>
+          namedOutputs(request, results),
+        )
+      : started.then(
+          (results) => namedOutputs(request, results),
+          (error: unknown) => {
+            throw atCaller(error);
+          },
+        );
   }
 
   /**

@@ -9,7 +9,7 @@ import {
   type JsonRun,
 } from '../../lib/codec/json.js';
 import { load, type LoadOptions, type Model, type Tensor } from '../../lib/index.js';
-import { jsonRunOf } from '../../lib/model/json-run.js';
+import { jsonRunOf } from '../../lib/model/short-cuts.js';
 import { nativeAddon } from '../../lib/native/load.js';
 import { expectError } from '../helpers/errors.js';
 import { modelPath } from '../helpers/paths.js';

@@ -62,13 +62,14 @@ async function predict(
 }
 
 /** `STATUS: text` of what a call rejects with. */
-async function refusal(started: Promise<unknown>): Promise<string> {
-  const error: unknown = await started.then(
-    () => 'nothing',
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof StatusError)) throw new Error(`expected a StatusError`, { cause: error });
-  return `${error.status}: ${error.message}`;
+async function refusal(start: () => unknown): Promise<string> {
+  try {
+    await start();
+  } catch (error) {
+    if (error instanceof StatusError) return `${error.status}: ${error.message}`;
+    throw new Error(`expected a StatusError`, { cause: error });
+  }
+  throw new Error('expected a refusal, and there was none');
 }
 
 describe('predict', () => {
@@ -114,7 +115,7 @@ describe('predict', () => {
     expect((await predict('maps', { feeds, outputFilter: ['same'] }))['same']).toEqual([
       [0.5, 0.25, 0.25],
     ]);
-    expect(await refusal(predict('maps', { feeds }))).toBe(
+    expect(await refusal(() => predict('maps', { feeds }))).toBe(
       'UNIMPLEMENTED: Output "maps" is of kind sequence, no tensor; name the outputs to compute',
     );
   });
@@ -169,7 +170,7 @@ describe('predict', () => {
       'INVALID_ARGUMENT: Task size 5 is larger than maximum input batch size 4',
     ],
   ])('refuses %s', async (_, name, request, expected) => {
-    expect(await refusal(predict(name, request))).toBe(expected);
+    expect(await refusal(() => predict(name, request))).toBe(expected);
   });
 
   it.each<[string, DType, string]>([
@@ -179,7 +180,7 @@ describe('predict', () => {
     ['string', 'string', 'Expects arg[0] to be float but string is provided'],
   ])('refuses %s where the signature has float32', async (_, dtype, text) => {
     const x = dtype === 'string' ? Tensor.from(['a'], dtype) : Tensor.alloc(dtype, [1]);
-    expect(await refusal(predict('half_plus_two', { feeds: { x } }))).toBe(
+    expect(await refusal(() => predict('half_plus_two', { feeds: { x } }))).toBe(
       `INVALID_ARGUMENT: ${text}`,
     );
   });
@@ -190,7 +191,7 @@ describe('predict', () => {
       [4],
     ]);
     expect(
-      await refusal(
+      await refusal(() =>
         predict('digits', { feeds: { images: Tensor.alloc('float32', [1, 3, 3, 1]) } }),
       ),
     ).toMatch(/^INVALID_ARGUMENT: Got invalid dimensions for input: images/);
@@ -198,7 +199,7 @@ describe('predict', () => {
 
   it('tells what the client did wrong from what the engine did, where ONNX Runtime does not', async () => {
     const feeds = { a: float([1, 2]), b: float([1, 2, 3]) };
-    expect(await refusal(predict('multi', { feeds }))).toMatch(
+    expect(await refusal(() => predict('multi', { feeds }))).toMatch(
       /^INVALID_ARGUMENT: Non-zero status code returned/,
     );
   });
@@ -206,9 +207,9 @@ describe('predict', () => {
   it('ends with the time it has', async () => {
     const feeds = { n: Tensor.from(20_000n, 'int64') };
     const text = 'DEADLINE_EXCEEDED: Timed out waiting for notification';
-    expect(await refusal(predict('slow', { feeds }, { timeoutMs: 50 }))).toBe(text);
-    expect(await refusal(predict('slow', { feeds }, { timeoutMs: 0 }))).toBe(text);
-    expect(await refusal(predict('slow', { feeds }, { timeoutMs: -1.5 }))).toBe(text);
+    expect(await refusal(() => predict('slow', { feeds }, { timeoutMs: 50 }))).toBe(text);
+    expect(await refusal(() => predict('slow', { feeds }, { timeoutMs: 0 }))).toBe(text);
+    expect(await refusal(() => predict('slow', { feeds }, { timeoutMs: -1.5 }))).toBe(text);
     // Further away than a timer can wait.
     const x = float([1]);
     expect((await predict('half_plus_two', { feeds: { x } }, { timeoutMs: 2 ** 40 }))['y']).toEqual(
@@ -219,13 +220,13 @@ describe('predict', () => {
   it('ends with its signal, and with what that says', async () => {
     const feeds = { n: Tensor.from(200_000n, 'int64') };
     const ended = new AbortController();
-    const started = refusal(predict('slow', { feeds }, { signal: ended.signal }));
+    const started = refusal(() => predict('slow', { feeds }, { signal: ended.signal }));
     ended.abort();
     expect(await started).toBe('CANCELLED: Run call was cancelled');
     const reason = new StatusError('UNAVAILABLE', 'The server is stopping');
-    expect(await refusal(predict('slow', { feeds }, { signal: AbortSignal.abort(reason) }))).toBe(
-      'UNAVAILABLE: The server is stopping',
-    );
+    expect(
+      await refusal(() => predict('slow', { feeds }, { signal: AbortSignal.abort(reason) })),
+    ).toBe('UNAVAILABLE: The server is stopping');
   });
 
   it('refuses methods that are none of its own where it is to look', async () => {
@@ -246,11 +247,11 @@ describe('predict', () => {
       release: () => served.release(),
     };
     const request = { signatureName: '', feeds: { x: float([1]) }, api: 'GRPC' } as const;
-    expect(await refusal(strict.predict(renamed, request))).toBe(
+    expect(await refusal(() => strict.predict(renamed, request))).toBe(
       'INTERNAL: Expected prediction signature method_name to be one of {tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress}. Was: other',
     );
     const examples = { signatureName: 'regress_x_to_y', examples: [new Uint8Array()] };
-    expect(await refusal(strict.regress(renamed, examples))).toBe(
+    expect(await refusal(() => strict.regress(renamed, examples))).toBe(
       'INVALID_ARGUMENT: Expected regression signature method_name to be tensorflow/serving/regress. Was: other',
     );
     expect((await strict.predict(served, request)).version).toBe(124n);
@@ -324,11 +325,11 @@ describe('multiInference', () => {
       'UNIMPLEMENTED: Unsupported signature method_name: tensorflow/serving/predict',
     ],
   ])('refuses %s', async (_, tasks, expected) => {
-    expect(await refusal(service.multiInference(tasks, [example]))).toBe(expected);
+    expect(await refusal(() => service.multiInference(tasks, [example]))).toBe(expected);
   });
 
   it('refuses no examples', async () => {
-    expect(await refusal(service.multiInference([regress], []))).toBe(
+    expect(await refusal(() => service.multiInference([regress], []))).toBe(
       'INVALID_ARGUMENT: Input is empty.',
     );
   });
@@ -336,12 +337,12 @@ describe('multiInference', () => {
 
 describe('reload', () => {
   it('is unimplemented without a repository, and passes refusals on', async () => {
-    expect(await refusal(service.reload({}))).toBe(
+    expect(await refusal(() => service.reload({}))).toBe(
       'UNIMPLEMENTED: This server takes no new configuration',
     );
     const refused = new StatusError('INVALID_ARGUMENT', 'no');
     const own = new TensorFlowServing(repository, { reload: () => Promise.reject(refused) });
-    expect(await refusal(own.reload({}))).toBe('INVALID_ARGUMENT: no');
+    expect(await refusal(() => own.reload({}))).toBe('INVALID_ARGUMENT: no');
   });
 });
 

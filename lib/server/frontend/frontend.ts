@@ -176,6 +176,7 @@ function createRest(
     service: service as unknown as TensorFlowServing,
     metrics,
     maxConcurrentRequests,
+    answersEarly: true,
     ...restRouteOptions(settings, scrape),
   });
   if (settings.page !== 'off') {

@@ -37,10 +37,10 @@ import {
   type UnaryHandler,
 } from '../grpc/transport.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
-import type { ModelDirectory } from '../models.js';
+import type { ModelDirectory, ServedModel } from '../models.js';
 import { invalid, statusOf } from './errors.js';
 import { letGo } from './let-go.js';
-import type { CallContext, NamedTensor, TensorFlowServing } from './service.js';
+import type { CallContext, PredictResult, TensorFlowServing } from './service.js';
 
 export interface GrpcServerOptions extends Omit<GrpcTransportOptions, 'methods' | 'onRefused'> {
   readonly models: ModelDirectory;
@@ -179,19 +179,12 @@ class GrpcFrontEnd {
 
   #counted(method: ApiMethod, handle: Handler): UnaryHandler {
     const { metrics } = this.#options;
-    return async (request: Buffer, call: GrpcCall) => {
+    return (request: Buffer, call: GrpcCall) => {
       const started = performance.now();
       metrics?.started('GRPC');
       const outcome: Outcome = { model: '', version: undefined, signature: undefined };
       const context: CallContext = { signal: call.signal, timeoutMs: call.timeLeftMs() };
-      let status: StatusName = 'OK';
-      try {
-        return await handle(request, context, outcome);
-      } catch (error) {
-        const failure = statusOf(error);
-        ({ status } = failure);
-        throw failure;
-      } finally {
+      const ended = (status: StatusName): void => {
         metrics?.ended('GRPC');
         metrics?.request({
           model: outcome.model,
@@ -202,41 +195,80 @@ class GrpcFrontEnd {
           status,
           micros: (performance.now() - started) * 1000,
         });
+      };
+      const failed = (error: unknown): never => {
+        const failure = statusOf(error);
+        ended(failure.status);
+        throw failure;
+      };
+      let answer: Uint8Array | Promise<Uint8Array>;
+      try {
+        answer = handle(request, context, outcome);
+      } catch (error) {
+        return failed(error);
       }
+      if (answer instanceof Promise) {
+        return answer.then((bytes) => {
+          ended('OK');
+          return bytes;
+        }, failed);
+      }
+      ended('OK');
+      return answer;
     };
   }
 
-  async #predict(request: Buffer, context: CallContext, outcome: Outcome): Promise<Uint8Array> {
-    const { models, service, maxFillBytes, tensorContent } = this.#options;
+  #predict(
+    request: Buffer,
+    context: CallContext,
+    outcome: Outcome,
+  ): Uint8Array | Promise<Uint8Array> {
+    const { models, service, maxFillBytes } = this.#options;
     const head = decodePredictRequestHead(request);
     const spec = named(head.modelSpec, outcome);
     const served = models.acquire(spec);
     let feeds: Record<string, Tensor> = {};
-    let outputs: readonly NamedTensor[] = [];
+    const letGoOfAll = (): void => {
+      for (const name of Object.keys(feeds)) letGo(feeds[name] as Tensor);
+      served.release();
+    };
+    let answer: Uint8Array | Promise<Uint8Array>;
     try {
       outcome.version = served.version;
       feeds = decodeTensors(head.tensorProtos, maxFillBytes === undefined ? {} : { maxFillBytes });
-      const result = await service.predict(
+      const { signatureName } = spec;
+      const { outputFilter } = head;
+      const result = service.predict(
         served,
-        {
-          signatureName: spec.signatureName,
-          feeds,
-          outputFilter: head.outputFilter,
-          api: 'GRPC',
-        },
+        { signatureName, feeds, outputFilter, api: 'GRPC' },
         context,
       );
-      ({ outputs } = result);
-      const { signatureName, version } = result;
-      outcome.signature = signatureName;
+      answer =
+        result instanceof Promise
+          ? result.then((settled) => this.#answerPredict(served, settled, outcome))
+          : this.#answerPredict(served, result, outcome);
+    } catch (error) {
+      letGoOfAll();
+      throw error;
+    }
+    if (answer instanceof Promise) return answer.finally(letGoOfAll);
+    letGoOfAll();
+    return answer;
+  }
+
+  #answerPredict(
+    { name }: ServedModel,
+    { signatureName, version, outputs }: PredictResult,
+    outcome: Outcome,
+  ): Uint8Array {
+    outcome.signature = signatureName;
+    try {
       return encodePredictResponse(
-        { modelSpec: { name: served.name, version, signatureName }, outputs },
-        { tensorContent: tensorContent ?? false },
+        { modelSpec: { name, version, signatureName }, outputs },
+        { tensorContent: this.#options.tensorContent ?? false },
       );
     } finally {
-      for (const name of Object.keys(feeds)) letGo(feeds[name] as Tensor);
       for (const { tensor } of outputs) letGo(tensor);
-      served.release();
     }
   }
 

@@ -16,7 +16,7 @@ import {
   type Value,
   type ValueSpec,
 } from '../../index.js';
-import { jsonRunOf } from '../../model/json-run.js';
+import { jsonRunOf, runOf, type RunResults } from '../../model/short-cuts.js';
 import type { ApiMethod, Entrypoint, ServingMetrics } from '../metrics.js';
 import type {
   ModelDirectory,
@@ -156,12 +156,14 @@ export class TensorFlowServing<Config = unknown> {
   /**
    * Shapes are not compared with the signature's: TensorFlow Serving's clients rely on that. The
    * caller holds `served`, and releases it.
+   *
+   * @returns A promise where the run goes on; nobody waits for one that has been made.
    */
-  async predict(
+  predict(
     served: ServedModel,
     request: PredictRequest,
     call: CallContext = {},
-  ): Promise<PredictResult> {
+  ): PredictResult | Promise<PredictResult> {
     const signatureName = request.signatureName || defaultSignature;
     const plan = this.#plan(served, signatureName);
     if (plan === undefined) {
@@ -176,12 +178,13 @@ export class TensorFlowServing<Config = unknown> {
     checkFeeds(plan, request.feeds);
     const wanted = wantedOutputs(plan, request.outputFilter);
     const { feeds, method = 'Predict' } = request;
-    const results = await this.#run(served, plan, method, feeds, wanted, call);
-    return {
+    const toResult = (results: RunResults): PredictResult => ({
       signatureName,
       version: served.version,
       outputs: wanted.map((name) => ({ name, tensor: results[name] as Tensor })),
-    };
+    });
+    const results = this.#run(served, plan, method, feeds, wanted, call);
+    return results instanceof Promise ? results.then(toResult) : toResult(results);
   }
 
   /**
@@ -434,38 +437,52 @@ export class TensorFlowServing<Config = unknown> {
     }
   }
 
-  async #run(
+  #run(
     served: ServedModel,
     plan: SignaturePlan,
     api: ApiMethod,
     feeds: Readonly<Record<string, Tensor>>,
     wanted: readonly string[],
     call: CallContext,
-  ): Promise<Record<string, Value>> {
+  ): RunResults | Promise<RunResults> {
     const { model } = served;
     if (served.maxRows !== undefined) checkRows(feeds, served.maxRows);
     const { signal, timeoutMs, priority } = call;
     if (timeoutMs !== undefined && timeoutMs <= 0) throw timedOut();
+    const options: AsyncRunOptions = { signature: plan.signature.name };
+    if (wanted.length !== plan.outputs.length) options.outputs = wanted;
+    if (signal !== undefined) options.signal = signal;
+    if (timeoutMs !== undefined && timeoutMs <= maxTimeoutMs) {
+      options.timeoutMs = Math.ceil(timeoutMs);
+    }
+    if (priority !== undefined) options.priority = priority;
     const started = performance.now();
-    try {
-      const options: AsyncRunOptions = { signature: plan.signature.name };
-      if (wanted.length !== plan.outputs.length) options.outputs = wanted;
-      if (signal !== undefined) options.signal = signal;
-      if (timeoutMs !== undefined && timeoutMs <= maxTimeoutMs) {
-        options.timeoutMs = Math.ceil(timeoutMs);
-      }
-      if (priority !== undefined) options.priority = priority;
-      return await model.run(feeds, options);
-    } catch (error) {
+    const ended = (): void => {
+      const micros = (performance.now() - started) * 1000;
+      this.#metrics?.runtime(served.name, api, model.engine, micros);
+    };
+    const failed = (error: unknown): never => {
+      ended();
       throw statusOf(error, {
         engine: model.engine,
         signal,
         fitsDeclaration: () => fitsDeclaration(plan, feeds),
       });
-    } finally {
-      const micros = (performance.now() - started) * 1000;
-      this.#metrics?.runtime(served.name, api, model.engine, micros);
+    };
+    let results: RunResults | Promise<RunResults>;
+    try {
+      results = runOf(model, feeds, options);
+    } catch (error) {
+      return failed(error);
     }
+    if (results instanceof Promise) {
+      return results.then((settled) => {
+        ended();
+        return settled;
+      }, failed);
+    }
+    ended();
+    return results;
   }
 }
 
