@@ -135,7 +135,8 @@ describe('the metrics of batches', () => {
         waitMicros: distribution(waits),
       },
     };
-    const stats = { lanes: [], queueMicros: { count: 0 }, runMicros: { count: 0 }, batching };
+    const none = { count: 0, mean: 0 };
+    const stats = { lanes: [], queueMicros: none, runMicros: none, batching };
     return { name: 'm', version, model: { stats: () => stats } as unknown as Model };
   };
 
@@ -190,6 +191,22 @@ describe('the metrics of batches', () => {
     expect(lines(metrics, 'tenon_model_runs_total')).toEqual([]);
     metrics.close();
   });
+});
+
+it('sums the waits for a lane, and never goes back', () => {
+  let queueMicros = { count: 0, mean: 0 };
+  const stats = () => ({ lanes: [], queueMicros, runMicros: { count: 0 } });
+  const model = { name: 'm', version: 1n, model: { stats } as unknown as Model };
+  const metrics = new Metrics({ models: () => [model] });
+  for (const sum of [1000, 123_456.5, 98_765_432_101.999]) {
+    for (let count = 1; count < 200; count++) {
+      queueMicros = { count, mean: sum / count };
+      expect(lines(metrics, 'tenon_model_wait_micros_total')).toEqual([
+        `tenon_model_wait_micros_total{model_name="m",version="1"} ${Math.floor(sum)}`,
+      ]);
+    }
+  }
+  metrics.close();
 });
 
 describe('the metrics of requests', () => {
