@@ -26,7 +26,7 @@ interface TestRepositoryOptions {
   readonly loadOptions?: Readonly<Record<string, LoadOptions>>;
 }
 
-/** A repository whose models have all loaded or failed. */
+/** A repository whose models' versions have all loaded or failed. */
 export async function openRepository(
   models: readonly ModelConfig[],
   { loadOptions = {} }: TestRepositoryOptions = {},
@@ -38,12 +38,19 @@ export async function openRepository(
     loadOptions: (name) => loadOptions[name] ?? {},
     log: silentLog,
   });
+  const isSettled = (): boolean =>
+    repository.readiness().waiting.length === 0 &&
+    repository
+      .list()
+      .every(({ versions }) =>
+        versions.every(({ state }) => state === 'AVAILABLE' || state === 'END'),
+      );
   const settled = new Promise<void>((resolve) => {
     repository.onChange(() => {
-      if (repository.readiness().waiting.length === 0) resolve();
+      if (isSettled()) resolve();
     });
   });
   await repository.start();
-  if (repository.readiness().waiting.length > 0) await settled;
+  if (!isSettled()) await settled;
   return repository;
 }
