@@ -1,6 +1,7 @@
 /** A gRPC server over models of test/fixtures. */
 
 import type { ModelConfig, ModelServerConfig } from '../../lib/server/config/model-config.js';
+import { OpenInference } from '../../lib/server/oip/service.js';
 import type { Repository } from '../../lib/server/repository/repository.js';
 import {
   createGrpcServer,
@@ -27,7 +28,8 @@ export async function serveFixtures(
   const service = new TensorFlowServing<ModelServerConfig>(repository, {
     reload: (config) => repository.reload(config),
   });
-  const server = createGrpcServer({ models: repository, service, ...rest });
+  const openInference = new OpenInference({ models: repository, service });
+  const server = createGrpcServer({ models: repository, service, openInference, ...rest });
   repository.onChange(() => server.onModelsChanged());
   const port = await server.listen(path === undefined ? { host: '127.0.0.1', port: 0 } : { path });
   return {

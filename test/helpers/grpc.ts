@@ -1,4 +1,4 @@
-/** A gRPC client of TensorFlow Serving, made by grpc-js from the protos in test/fixtures. */
+/** A gRPC client of all of the server's services, made by grpc-js from the protos in test/fixtures. */
 
 import {
   type ChannelCredentials,
@@ -20,6 +20,7 @@ const definition = loadPackageDefinition(
     [
       'tensorflow_serving/apis/prediction_service.proto',
       'tensorflow_serving/apis/model_service.proto',
+      'inference/grpc_service.proto',
       'grpc/health/v1/health.proto',
       'grpc/reflection/v1/reflection.proto',
     ],
@@ -99,6 +100,17 @@ export class GrpcClient {
 
   predict(request: Message, options?: CallOptions): Promise<Message> {
     return this.call('tensorflow.serving.PredictionService/Predict', request, options);
+  }
+
+  /** @param method "ModelInfer" */
+  inference(method: string, request: Message = {}, options?: CallOptions): Promise<Message> {
+    return this.call(`inference.GRPCInferenceService/${method}`, request, options);
+  }
+
+  inferStream(): ClientDuplexStream<Message, Message> {
+    return this.#stub('inference.GRPCInferenceService')[
+      'ModelStreamInfer'
+    ]?.() as ClientDuplexStream<Message, Message>;
   }
 
   watch(service: string): ClientReadableStream<Message> {

@@ -608,6 +608,7 @@ describe('the server', () => {
       service: [
         'tensorflow.serving.PredictionService',
         'tensorflow.serving.ModelService',
+        'inference.GRPCInferenceService',
         'grpc.health.v1.Health',
         'grpc.reflection.v1.ServerReflection',
         'grpc.reflection.v1alpha.ServerReflection',

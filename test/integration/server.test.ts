@@ -265,6 +265,22 @@ describe.each([0, 2])('gRPC with %i front-end threads', (frontendThreads) => {
     );
   });
 
+  it('speaks the Open Inference Protocol', async () => {
+    await serve({ frontendThreads, grpc: { port: 0 } });
+    const client = grpcClient(`127.0.0.1:${server?.grpcPort}`);
+    expect(await client.inference('ServerReady')).toEqual({ ready: true });
+    const x = { name: 'x', datatype: 'FP32', shape: [3], contents: { fp32_contents: [1, 2, 5] } };
+    expect(await client.inference('ModelInfer', { model_name: 'half', inputs: [x] })).toMatchObject(
+      { outputs: [{ name: 'y', contents: { fp32_contents: [3.5, 4, 5.5] } }] },
+    );
+    expect(await client.inference('RepositoryIndex')).toEqual({
+      models: [{ name: 'half', version: '124', state: 'READY' }],
+    });
+    expect(await server?.metrics()).toContain(
+      'tenon_requests_total{model_name="half",version="124",signature="serving_default",method="ModelInfer",entrypoint="GRPC",status="OK"} 1\n',
+    );
+  });
+
   it('reloads what is served', async () => {
     const where = await serve({ frontendThreads, grpc: { port: 0 } });
     const client = grpcClient(`127.0.0.1:${server?.grpcPort}`);
@@ -293,6 +309,8 @@ describe.each([0, 2])('gRPC with %i front-end threads', (frontendThreads) => {
     const metadata = { authorization: 'Bearer s3cret' };
     expect(await client.predict(floats, { metadata })).toHaveProperty('outputs');
     expect(await client.call('grpc.health.v1.Health/Check', {})).toEqual({ status: 'SERVING' });
+    expect(await client.inference('ServerLive')).toEqual({ live: true });
+    expect((await failureOf(client.inference('RepositoryIndex'))).code).toBe('UNAUTHENTICATED');
   });
 
   it.runIf(process.platform !== 'win32')('listens on a unix socket', async () => {

@@ -14,6 +14,8 @@ import type { DType, TypedArray } from '../../tensor/dtypes.js';
 import { shapeText } from '../../tensor/shape.js';
 import { Tensor } from '../../tensor/tensor.js';
 import { datatypeOfDType } from '../oip/datatypes.js';
+import type { InferRequestedOutput } from '../oip/infer-request.js';
+import { noParameters, type Parameters, type ParameterValue } from '../oip/parameters.js';
 import {
   countStrings,
   type RawBudget,
@@ -35,26 +37,15 @@ import type { ValueLayout } from './layout.js';
 import { decoded, decodeOptions, maxElements } from './malformed.js';
 import { type ByteWriter, responseWriter, varintLength } from './writer.js';
 
-/** Of int64_param and uint64_param a bigint. */
-export type InferParameterValue = string | number | bigint | boolean;
-
-/** By name. One of no kind is not there. */
-export type InferParameters = ReadonlyMap<string, InferParameterValue>;
-
 export interface InferInput {
   readonly name: string;
   /** As the request has it. */
   readonly datatype: string;
   /** As the request has it; a bigint where a number cannot hold it. */
   readonly shape: readonly (number | bigint)[];
-  readonly parameters: InferParameters;
+  readonly parameters: Parameters;
   /** An InferTensorContents, as a view of the request; undefined where it has none. */
   readonly contents: Uint8Array | undefined;
-}
-
-export interface InferRequestedOutput {
-  readonly name: string;
-  readonly parameters: InferParameters;
 }
 
 /** A request of which only the tensors are not decoded yet: they may wait until there is a model. */
@@ -63,15 +54,13 @@ export interface ModelInferRequestHead {
   /** "" is the server's choice. */
   readonly modelVersion: string;
   readonly id: string;
-  readonly parameters: InferParameters;
+  readonly parameters: Parameters;
   readonly inputs: readonly InferInput[];
   /** None are all of them. */
   readonly outputs: readonly InferRequestedOutput[];
   /** Views of the request. */
   readonly rawInputContents: readonly Uint8Array[];
 }
-
-const noParameters: InferParameters = new Map();
 
 const modelNameTag = tagOf(1, WireType.bytes);
 const modelVersionTag = tagOf(2, WireType.bytes);
@@ -88,7 +77,7 @@ export function decodeModelInferRequestHead(bytes: Uint8Array): ModelInferReques
     let modelName = '';
     let modelVersion = '';
     let id = '';
-    let parameters: Map<string, InferParameterValue> | undefined;
+    let parameters: Map<string, ParameterValue> | undefined;
     const inputs: InferInput[] = [];
     const outputs: InferRequestedOutput[] = [];
     const rawInputContents: Uint8Array[] = [];
@@ -105,7 +94,7 @@ export function decodeModelInferRequestHead(bytes: Uint8Array): ModelInferReques
           id = reader.text(true);
           break;
         case parametersTag:
-          readParameter(reader, (parameters ??= new Map<string, InferParameterValue>()));
+          readParameter(reader, (parameters ??= new Map<string, ParameterValue>()));
           break;
         case inputsTag:
           inputs.push(readInput(reader));
@@ -151,7 +140,7 @@ const keyTag = tagOf(1, WireType.bytes);
 const valueTag = tagOf(2, WireType.bytes);
 
 /** An entry of a map of parameters. */
-function readParameter(reader: WireReader, parameters: Map<string, InferParameterValue>): void {
+function readParameter(reader: WireReader, parameters: Map<string, ParameterValue>): void {
   const outerEnd = enter(reader);
   let name = '';
   let choice: InferParameter['parameterChoice'];
@@ -178,7 +167,7 @@ function readInput(reader: WireReader): InferInput {
   let name = '';
   let datatype = '';
   const shape: (number | bigint)[] = [];
-  let parameters: Map<string, InferParameterValue> | undefined;
+  let parameters: Map<string, ParameterValue> | undefined;
   let contents: Uint8Array | undefined;
   let pieces: Uint8Array[] | undefined;
   while (reader.position < reader.end) {
@@ -202,7 +191,7 @@ function readInput(reader: WireReader): InferInput {
         shape.push(readSize(reader));
         break;
       case inputParametersTag:
-        readParameter(reader, (parameters ??= new Map<string, InferParameterValue>()));
+        readParameter(reader, (parameters ??= new Map<string, ParameterValue>()));
         break;
       case inputContentsTag: {
         reader.countElement();
@@ -236,12 +225,12 @@ const outputParametersTag = tagOf(2, WireType.bytes);
 function readOutput(reader: WireReader): InferRequestedOutput {
   const outerEnd = enter(reader);
   let name = '';
-  let parameters: Map<string, InferParameterValue> | undefined;
+  let parameters: Map<string, ParameterValue> | undefined;
   while (reader.position < reader.end) {
     const tag = reader.tag();
     if (tag === outputNameTag) name = reader.text(true);
     else if (tag === outputParametersTag)
-      readParameter(reader, (parameters ??= new Map<string, InferParameterValue>()));
+      readParameter(reader, (parameters ??= new Map<string, ParameterValue>()));
     else reader.skip(tag);
   }
   reader.end = outerEnd;
@@ -449,14 +438,14 @@ export interface InferOutput {
   readonly name: string;
   /** In host memory. */
   readonly tensor: Tensor;
-  readonly parameters?: InferParameters | undefined;
+  readonly parameters?: Parameters | undefined;
 }
 
 export interface ModelInferResponse {
   readonly modelName: string;
   readonly modelVersion: string;
   readonly id: string;
-  readonly parameters?: InferParameters | undefined;
+  readonly parameters?: Parameters | undefined;
   readonly outputs: readonly InferOutput[];
 }
 
@@ -501,6 +490,34 @@ export function encodeModelInferResponse(
     writer.tag(6, WireType.bytes);
     writer.varint(rawContents.byteLength);
     rawContents.write(writer);
+  }
+  return writer.bytes;
+}
+
+/** One message of ModelStreamInfer: an answer, as it is encoded, or why there is none. */
+export function encodeModelStreamInferResponse({
+  errorMessage = '',
+  inferResponse,
+}: {
+  readonly errorMessage?: string;
+  readonly inferResponse?: Uint8Array;
+}): Buffer {
+  const text = Buffer.from(errorMessage);
+  const pieces = [
+    [1, text],
+    [2, inferResponse],
+  ] as const;
+  let byteLength = 0;
+  for (const [, bytes] of pieces) {
+    if (bytes !== undefined && bytes.byteLength > 0)
+      byteLength += delimitedLength(bytes.byteLength);
+  }
+  const writer = responseWriter(byteLength);
+  for (const [field, bytes] of pieces) {
+    if (bytes === undefined || bytes.byteLength === 0) continue;
+    writer.tag(field, WireType.bytes);
+    writer.varint(bytes.byteLength);
+    writer.raw(bytes);
   }
   return writer.bytes;
 }
@@ -563,7 +580,7 @@ function writeText(writer: WireWriter, field: number, text: string): void {
 }
 
 /** Field 4 of all that has parameters in a response. */
-function writeParameters(writer: WireWriter, parameters: InferParameters | undefined): void {
+function writeParameters(writer: WireWriter, parameters: Parameters | undefined): void {
   if (parameters === undefined) return;
   for (const [name, value] of parameters) {
     const start = writer.tag(4, WireType.bytes).fork();
@@ -573,7 +590,7 @@ function writeParameters(writer: WireWriter, parameters: InferParameters | undef
   }
 }
 
-function inferParameter(value: InferParameterValue): InferParameter {
+function inferParameter(value: ParameterValue): InferParameter {
   if (typeof value === 'string') return { parameterChoice: { case: 'stringParam', value } };
   if (typeof value === 'boolean') return { parameterChoice: { case: 'boolParam', value } };
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {

@@ -11,6 +11,7 @@ import type { Metrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
 import { pageRoutes } from '../page/routes.js';
 import type { FrontendSettings, ResolvedGrpc, ResolvedRest } from '../options.js';
+import { OpenInference } from '../oip/service.js';
 import { createGrpcServer, type GrpcServer } from '../tfserving/grpc.js';
 import { tensorflowServing, type TensorFlowServingRestOptions } from '../tfserving/rest.js';
 import { TensorFlowServing } from '../tfserving/service.js';
@@ -71,6 +72,7 @@ export class Frontend {
       reload,
       checkMethodName: settings.checkMethodName,
     });
+    const openInference = new OpenInference({ models, service });
     const tracing = await openTracing();
     const checkToken =
       settings.authToken === undefined ? undefined : tokenCheck(settings.authToken);
@@ -92,7 +94,11 @@ export class Frontend {
     const grpc =
       settings.grpc === undefined
         ? undefined
-        : createGrpc(settings.grpc, settings.maxConcurrentRequests, parts, service, hooks);
+        : createGrpc(settings.grpc, settings.maxConcurrentRequests, parts, {
+            service,
+            openInference,
+            hooks,
+          });
     return new Frontend(service, rest, grpc, state);
   }
 
@@ -202,12 +208,17 @@ export function restRouteOptions(
   };
 }
 
+interface GrpcParts {
+  readonly service: TensorFlowServing<ModelServerConfig>;
+  readonly openInference: OpenInference;
+  readonly hooks: FrontendHooks;
+}
+
 function createGrpc(
   settings: ResolvedGrpc,
   maxConcurrentRequests: number,
   { models, metrics }: FrontendParts,
-  service: TensorFlowServing<ModelServerConfig>,
-  hooks: FrontendHooks,
+  { service, openInference, hooks }: GrpcParts,
 ): GrpcServer {
   const { tls, channelOptions, maxMessageBytes, ...rest } = settings;
   const option = (name: string): number | undefined => {
@@ -217,6 +228,7 @@ function createGrpc(
   return createGrpcServer({
     models,
     service,
+    openInference,
     metrics,
     maxConcurrentRequests,
     tls: tls && nodeTlsOptions(tls),

@@ -4,7 +4,9 @@ import { StatusCode, StatusError } from '../../codec/status.js';
 import type { GrpcTransportOptions } from '../grpc/transport.js';
 import type { FrontendHooks } from './hooks.js';
 
-const healthPrefix = '/grpc.health.v1.Health/';
+/** Anybody may ask for it, and asks often. */
+const health =
+  /^\/(?:grpc\.health\.v1\.Health\/|inference\.GRPCInferenceService\/Server(?:Live|Ready)$)/;
 
 /** Undefined where there is nothing to do: a call then costs nothing here. */
 export function observeCall({
@@ -15,7 +17,7 @@ export function observeCall({
 }: FrontendHooks): GrpcTransportOptions['onCall'] {
   if (checkToken === undefined && tracing === undefined && logSampling === 0) return undefined;
   return ({ path, headers, peer }) => {
-    if (path.startsWith(healthPrefix)) return undefined;
+    if (health.test(path)) return undefined;
     if (checkToken?.(headers.authorization) === false) {
       throw new StatusError(
         'UNAUTHENTICATED',

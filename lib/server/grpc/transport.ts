@@ -52,6 +52,12 @@ export type UnaryHandler = (request: Buffer, call: GrpcCall) => Uint8Array | Pro
 export interface StreamCall extends GrpcCall {
   /** False where the client takes no more for now; `onDrain` tells when it does. */
   send(message: Uint8Array): boolean;
+  /**
+   * Has no more read until `resume()`; what has been read counts as pending meanwhile. Messages that
+   * came with the one being delivered still come.
+   */
+  pause(): void;
+  resume(): void;
   end(error?: StatusError): void;
 }
 
@@ -352,6 +358,8 @@ class OpenCall implements StreamCall {
   #responseBytes = 0;
   #observer: CallObserver | undefined;
   #listener: StreamListener | undefined;
+  /** By the stream's listener. */
+  #isPaused = false;
   /** Messages of a stream of which the first is being decompressed: their order is kept. */
   #decompressing: Promise<void> | undefined;
 
@@ -518,7 +526,7 @@ class OpenCall implements StreamCall {
     const listener = this.#listener;
     this.#readMessages(({ isCompressed, bytes }) => {
       this.#deliver(listener, isCompressed, bytes);
-      if (!this.#reader.isWithin) this.#release();
+      this.#releaseRead();
     });
     stream.once('end', () => {
       if (this.#isFinished) return;
@@ -527,7 +535,7 @@ class OpenCall implements StreamCall {
     });
     stream.on('drain', () => {
       if (this.#isFinished) return;
-      stream.resume();
+      this.#readOn();
       listener.onDrain();
     });
   }
@@ -555,7 +563,7 @@ class OpenCall implements StreamCall {
       .then(() => {
         if (this.#decompressing !== own) return;
         this.#decompressing = undefined;
-        if (!this.stream.writableNeedDrain) this.stream.resume();
+        this.#readOn();
       });
     this.#decompressing = own;
   }
@@ -568,6 +576,18 @@ class OpenCall implements StreamCall {
     for (const piece of framed(message)) isTaken = this.stream.write(piece);
     if (!isTaken) this.stream.pause();
     return isTaken;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.stream.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    if (this.#isFinished) return;
+    this.#releaseRead();
+    this.#readOn();
   }
 
   end(error?: StatusError): void {
@@ -642,6 +662,17 @@ class OpenCall implements StreamCall {
       // A stream that is closed before they are on their way loses them.
       if (!this.stream.readableEnded) setImmediate(() => endReading(this.stream));
     });
+  }
+
+  /** Reads on where nothing is in the way. */
+  #readOn(): void {
+    const isHeldUp = this.#isPaused || this.#decompressing !== undefined;
+    if (!isHeldUp && !this.stream.writableNeedDrain) this.stream.resume();
+  }
+
+  /** Of a stream: what has come has been delivered. */
+  #releaseRead(): void {
+    if (!this.#reader.isWithin && !this.#isPaused) this.#release();
   }
 
   /** Counts bytes that came, until they are answered. */

@@ -1,4 +1,4 @@
-/** TensorFlow Serving's gRPC services: PredictionService and ModelService. */
+/** The gRPC server, and TensorFlow Serving's services: PredictionService and ModelService. */
 
 import type { Socket } from 'node:net';
 
@@ -23,28 +23,27 @@ import {
   type RegressionAnswer,
   type RequestModelSpec,
 } from '../../codec/proto/index.js';
-import { type StatusName, StatusError } from '../../codec/status.js';
+import { StatusError } from '../../codec/status.js';
 import type { Tensor } from '../../index.js';
 import { modelServerConfigOf } from '../config/model-config-message.js';
 import type { ModelServerConfig } from '../config/model-config.js';
+import { counted, type Handler, type Outcome } from '../grpc/counted.js';
 import { Health } from '../grpc/health.js';
 import { reflectionMethods } from '../grpc/reflection.js';
-import {
-  type GrpcCall,
-  type GrpcMethod,
-  GrpcTransport,
-  type GrpcTransportOptions,
-  type UnaryHandler,
-} from '../grpc/transport.js';
+import { type GrpcMethod, GrpcTransport, type GrpcTransportOptions } from '../grpc/transport.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
-import { invalid, statusOf } from './errors.js';
+import { inferenceService, openInferenceMethods } from '../oip/grpc.js';
+import type { OpenInference } from '../oip/service.js';
+import { invalid } from './errors.js';
 import { letGo } from './let-go.js';
 import type { CallContext, PredictResult, TensorFlowServing } from './service.js';
 
 export interface GrpcServerOptions extends Omit<GrpcTransportOptions, 'methods' | 'onRefused'> {
   readonly models: ModelDirectory;
   readonly service: TensorFlowServing<ModelServerConfig>;
+  /** inference.GRPCInferenceService. Default: the server does not have it. */
+  readonly openInference?: OpenInference | undefined;
   readonly metrics?: ServingMetrics | undefined;
   /**
    * Answers of Predict hold `tensor_content` in place of the typed fields that clients usually read.
@@ -77,11 +76,15 @@ export class GrpcServer {
 
   /** Servers are made by `createGrpcServer()`. */
   constructor(options: GrpcServerOptions) {
-    const { models, metrics, health = true, reflection = true } = options;
+    const { models, metrics, openInference, health = true, reflection = true } = options;
     const front = new GrpcFrontEnd(options);
     const services = [predictionService, modelService];
-    this.#health = new Health(() => models.readiness().ready, services);
     const methods: [string, GrpcMethod][] = front.methods();
+    if (openInference !== undefined) {
+      services.push(inferenceService);
+      methods.push(...openInferenceMethods({ service: openInference, metrics }));
+    }
+    this.#health = new Health(() => models.readiness().ready, services);
     if (health) {
       services.push('grpc.health.v1.Health');
       methods.push(...this.#health.methods());
@@ -137,19 +140,6 @@ export class GrpcServer {
   }
 }
 
-/** What is known of a request when it ends. */
-interface Outcome {
-  model: string;
-  version: bigint | undefined;
-  signature: string | undefined;
-}
-
-type Handler = (
-  request: Buffer,
-  context: CallContext,
-  outcome: Outcome,
-) => Uint8Array | Promise<Uint8Array>;
-
 class GrpcFrontEnd {
   readonly #options: GrpcServerOptions;
 
@@ -158,13 +148,14 @@ class GrpcFrontEnd {
   }
 
   methods(): [string, GrpcMethod][] {
+    const { metrics } = this.#options;
     const prediction = (method: ApiMethod, handle: Handler): [string, GrpcMethod] => [
       `/${predictionService}/${method}`,
-      { unary: this.#counted(method, handle) },
+      { unary: counted(metrics, method, handle) },
     ];
     const model = (method: ApiMethod, handle: Handler): [string, GrpcMethod] => [
       `/${modelService}/${method}`,
-      { unary: this.#counted(method, handle) },
+      { unary: counted(metrics, method, handle) },
     ];
     return [
       prediction('Predict', (...call) => this.#predict(...call)),
@@ -175,47 +166,6 @@ class GrpcFrontEnd {
       model('GetModelStatus', (...call) => this.#status(...call)),
       model('HandleReloadConfigRequest', (request) => this.#reload(request)),
     ];
-  }
-
-  #counted(method: ApiMethod, handle: Handler): UnaryHandler {
-    const { metrics } = this.#options;
-    return (request: Buffer, call: GrpcCall) => {
-      const started = performance.now();
-      metrics?.started('GRPC');
-      const outcome: Outcome = { model: '', version: undefined, signature: undefined };
-      const context: CallContext = { signal: call.signal, timeoutMs: call.timeLeftMs() };
-      const ended = (status: StatusName): void => {
-        metrics?.ended('GRPC');
-        metrics?.request({
-          model: outcome.model,
-          version: outcome.version,
-          signature: outcome.signature,
-          method,
-          entrypoint: 'GRPC',
-          status,
-          micros: (performance.now() - started) * 1000,
-        });
-      };
-      const failed = (error: unknown): never => {
-        const failure = statusOf(error);
-        ended(failure.status);
-        throw failure;
-      };
-      let answer: Uint8Array | Promise<Uint8Array>;
-      try {
-        answer = handle(request, context, outcome);
-      } catch (error) {
-        return failed(error);
-      }
-      if (answer instanceof Promise) {
-        return answer.then((bytes) => {
-          ended('OK');
-          return bytes;
-        }, failed);
-      }
-      ended('OK');
-      return answer;
-    };
   }
 
   #predict(
