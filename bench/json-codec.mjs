@@ -166,6 +166,8 @@ export default {
     { measure: 'pixels', of: decode, to: parse },
     { measure: 'doubles', of: decode, to: parseByLoops },
     { measure: 'doubles', of: encode, to: stringify },
+    { measure: 'doubles', of: decode, to: copy },
+    { measure: 'pixels', of: decode, to: copy },
   ],
   async measure({ question, contenders, rounds, blockMs }) {
     await buildJsonCodecParts();
