@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
@@ -15,6 +14,7 @@ import {
   onnxruntimeNodeSession,
 } from './harness/engines.mjs';
 import { interleave, withContenders } from './harness/measure.mjs';
+import { loopDelay } from './harness/timing.mjs';
 import { modelPath } from './models/index.mjs';
 
 const resolutionMs = 1;
@@ -34,10 +34,7 @@ const bounds = [1.1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, Infinity
  */
 function observed(work) {
   return async (ms) => {
-    const delay = monitorEventLoopDelay({ resolution: resolutionMs });
-    delay.enable();
-    await work(performance.now() + ms);
-    delay.disable();
+    const delay = await loopDelay(work, ms, resolutionMs);
     const at = (percent) => delay.percentile(percent) / 1e6;
     // Every thousandth of the samples, as many as a block of two seconds has.
     const thousandths = Array.from({ length: 1000 }, (_, i) => at((i + 1) / 10));

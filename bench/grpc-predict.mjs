@@ -1,50 +1,17 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
-import path from 'node:path';
 
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { createServer } from 'tenon/server';
 
+import { cpuTime, grpcCaller, startTenon } from './harness/http.mjs';
+import { predictPath, predictRequest } from './harness/predict-request.mjs';
 import { modelPath } from './models/index.mjs';
 
 const inFlight = 32;
-const predictPath = '/tensorflow.serving.PredictionService/Predict';
 
-/** A length-delimited field of protobuf, short enough for a length of one byte. */
-const field = (number, content) =>
-  Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
+const message = predictRequest('linear', Float32Array.of(1, 2, 3, 4), [1, 4]);
 
-/** A PredictRequest for the linear model: x, four floats. */
-function predictRequest() {
-  const float = Buffer.from([0x08, 1]);
-  const shape = Buffer.concat([field(2, Buffer.from([0x08, 1])), field(2, Buffer.from([0x08, 4]))]);
-  const values = Buffer.from(Float32Array.of(1, 2, 3, 4).buffer);
-  const tensor = Buffer.concat([float, field(2, shape), field(5, values)]);
-  const spec = field(1, Buffer.from('linear'));
-  const input = Buffer.concat([field(1, Buffer.from('x')), field(2, tensor)]);
-  return Buffer.concat([field(1, spec), field(2, input)]);
-}
-
-/**
- * A block of calls from another process; the nanoseconds of CPU time that all threads of this one
- * took.
- */
-function served(port) {
-  const client = fork(path.join(import.meta.dirname, 'harness', 'grpc-client.mjs'), {
-    serialization: 'advanced',
-  });
-  process.once('exit', () => client.kill());
-  const message = predictRequest();
-  return async (calls) => {
-    const before = process.cpuUsage();
-    client.send({ port, path: predictPath, message, calls, inFlight });
-    const [{ error }] = await once(client, 'message');
-    if (error !== undefined) throw new Error(error);
-    const { user, system } = process.cpuUsage(before);
-    return (user + system) * 1e3;
-  };
-}
+const served = (port) => cpuTime(grpcCaller(port, { path: predictPath, message, inFlight }));
 
 async function http2Echo() {
   const server = createHttp2Server();
@@ -87,16 +54,8 @@ async function grpcEcho() {
 }
 
 async function tenonPredict() {
-  const server = createServer({
-    models: { linear: modelPath('linear') },
-    load: { threads: { intraOp: 1 } },
-    rest: false,
-    grpc: { port: 0 },
-    pollIntervalSeconds: 0,
-  });
-  await server.listen();
-  while (!server.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 10));
-  return served(server.grpcPort);
+  const { grpcPort } = await startTenon({ models: { linear: modelPath('linear') }, rest: false });
+  return served(grpcPort);
 }
 
 const contender = (name, open) => ({ name, open: async () => ({ block: await open() }) });

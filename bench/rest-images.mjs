@@ -1,8 +1,8 @@
 import path from 'node:path';
 
 import { root } from '../scripts/run-command.mjs';
-import { floatElements, onnxruntimeNode, onnxruntimeNodeSession } from './harness/engines.mjs';
-import { httpCaller, serveFastify, serveTenon, wallTime } from './harness/http.mjs';
+import { httpCaller, serveTenon, wallTime } from './harness/http.mjs';
+import { imageBody, predictUrl, serveByHand } from './harness/images.mjs';
 import { modelPath } from './models/index.mjs';
 
 const inFlight = 4;
@@ -29,43 +29,9 @@ const models = [
   },
 ];
 
-const urlOf = (name) => `/v1/models/${name}:predict`;
-
-/** One image as JSON, with the digits that a float32 takes. */
-function bodyOf(shape) {
-  const values = floatElements(shape.reduce((product, size) => product * size, 1));
-  let next = 0;
-  const build = ([size, ...rest]) =>
-    Array.from({ length: size }, () =>
-      rest.length > 0 ? build(rest) : Number(values[next++].toPrecision(8)),
-    );
-  return JSON.stringify({ instances: [build(shape)] });
-}
-
 const called = (port, { name, shape }) => ({
-  block: wallTime(httpCaller(port, { path: urlOf(name), body: bodyOf(shape), inFlight })),
+  block: wallTime(httpCaller(port, { path: predictUrl(name), body: imageBody(shape), inFlight })),
 });
-
-/** What one writes by hand: JSON.parse, flattened into a Float32Array, run, JSON.stringify. */
-async function byHand({ name, file, shape }) {
-  const { Tensor } = onnxruntimeNode();
-  const session = await onnxruntimeNodeSession(file());
-  const [input] = session.inputNames;
-  const [output] = session.outputNames;
-  return serveFastify(urlOf(name), async (body) => {
-    const { instances } = JSON.parse(body.toString());
-    const data = Float32Array.from(instances.flat(Infinity));
-    const results = await session.run({
-      [input]: new Tensor('float32', data, [instances.length, ...shape]),
-    });
-    const { data: values, dims } = results[output];
-    const [rows, columns] = dims;
-    const predictions = Array.from({ length: rows }, (_, row) =>
-      Array.from(values.subarray(row * columns, (row + 1) * columns)),
-    );
-    return JSON.stringify({ predictions });
-  });
-}
 
 /** Where the engine is not what takes the time. */
 const figure = {
@@ -90,7 +56,7 @@ export default {
   contenders: models.flatMap((model) => [
     {
       name: peer(model),
-      open: async () => called(await byHand(model), model),
+      open: async () => called(await serveByHand(model), model),
     },
     {
       name: own(model),

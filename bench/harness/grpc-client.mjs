@@ -1,6 +1,6 @@
 // A client of gRPC over bare HTTP/2 in a process of its own, so that what it takes is not counted
-// as the server's. Told { port, path, message, calls, inFlight }, it makes the calls over one
-// connection and answers when all have been answered with status 0.
+// as the server's. Told { port, path, message, calls, inFlight, connections }, it makes the calls over
+// one connection, or so many, and answers when all have been answered with status 0.
 import { connect } from 'node:http2';
 
 const headersOf = (path) => ({
@@ -10,27 +10,28 @@ const headersOf = (path) => ({
   te: 'trailers',
 });
 
-let session;
+let sessions = [];
 let address;
 
-function connected(port) {
+function connected(port, count) {
   if (address !== port) {
-    session?.close();
-    session = connect(`http://127.0.0.1:${port}`);
+    for (const session of sessions) session.close();
+    sessions = [];
     address = port;
   }
-  return session;
+  while (sessions.length < count) sessions.push(connect(`http://127.0.0.1:${port}`));
+  return sessions;
 }
 
-async function makeCalls({ port, path, message, calls, inFlight }) {
-  const connection = connected(port);
+async function makeCalls({ port, path, message, calls, inFlight, connections = 1 }) {
+  const open = connected(port, connections);
   const frame = Buffer.alloc(5 + message.byteLength);
   frame.writeUInt32BE(message.byteLength, 1);
   frame.set(message, 5);
   const headers = headersOf(path);
-  const call = () =>
+  const call = (session) =>
     new Promise((resolve, reject) => {
-      const stream = connection.request(headers);
+      const stream = session.request(headers);
       let status;
       stream.on('response', (response) => (status = response['grpc-status']));
       stream.on('trailers', (trailers) => (status = trailers['grpc-status']));
@@ -43,8 +44,8 @@ async function makeCalls({ port, path, message, calls, inFlight }) {
       stream.end(frame);
     });
   let left = calls;
-  const caller = async () => {
-    while (left-- > 0) await call();
+  const caller = async (_, i) => {
+    while (left-- > 0) await call(open[i % connections]);
   };
   await Promise.all(Array.from({ length: inFlight }, caller));
 }

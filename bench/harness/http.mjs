@@ -13,16 +13,37 @@ import { createServer } from 'tenon/server';
  * @param {{ path: string, body: string | Buffer, inFlight: number }} request
  */
 export function httpCaller(port, { path: url, body, inFlight }) {
-  const client = fork(path.join(import.meta.dirname, 'http-client.mjs'), {
-    serialization: 'advanced',
-  });
-  process.once('exit', () => client.kill());
+  const call = caller('http-client.mjs');
+  const request = httpRequest(url, body);
+  return (calls) => call({ port, request, calls, inFlight });
+}
+
+/**
+ * The same of gRPC.
+ *
+ * @param {number} port
+ * @param {{ path: string, message: Buffer, inFlight: number, connections?: number }} request
+ */
+export function grpcCaller(port, request) {
+  const call = caller('grpc-client.mjs');
+  return (calls) => call({ port, calls, ...request });
+}
+
+/** Every byte of a request. */
+export function httpRequest(url, body) {
   const head = `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
-  const request = Buffer.concat([Buffer.from(head), Buffer.from(body)]);
-  return async (calls) => {
-    client.send({ port, request, calls, inFlight });
-    const [{ error }] = await once(client, 'message');
+  return Buffer.concat([Buffer.from(head), Buffer.from(body)]);
+}
+
+/** A process that runs a file beside this one: what it answers to what it is told. */
+export function caller(file) {
+  const client = fork(path.join(import.meta.dirname, file), { serialization: 'advanced' });
+  process.once('exit', () => client.kill());
+  return async (told) => {
+    client.send(told);
+    const [{ error, ...answer }] = await once(client, 'message');
     if (error !== undefined) throw new Error(error);
+    return answer;
   };
 }
 
@@ -43,16 +64,27 @@ export const cpuTime = (call) => async (calls) => {
 
 /** The port of Tenon's server over one model, with one engine thread a run. */
 export async function serveTenon(name, source) {
+  const { restPort } = await startTenon({ models: { [name]: source }, grpc: false });
+  return restPort;
+}
+
+/**
+ * Tenon's server once its models are there: REST and gRPC, one engine thread a run, unless told
+ * otherwise.
+ *
+ * @param {import('tenon/server').ServerOptions} options
+ */
+export async function startTenon({ load, ...options }) {
   const server = createServer({
-    models: { [name]: source },
-    load: { threads: { intraOp: 1 } },
+    load: { threads: { intraOp: 1 }, ...load },
     rest: { port: 0 },
-    grpc: false,
+    grpc: { port: 0 },
     pollIntervalSeconds: 0,
+    ...options,
   });
   await server.listen();
   while (!server.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 10));
-  return server.restPort;
+  return server;
 }
 
 /**

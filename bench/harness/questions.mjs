@@ -53,7 +53,11 @@ export const names = [
   'json-codec',
   'rest-predict',
   'rest-images',
+  'rest-loop',
+  'rest-batching',
   'grpc-predict',
+  'rest-threads',
+  'version-swap',
 ];
 
 const defaultBlockMs = 60;

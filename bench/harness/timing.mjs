@@ -1,4 +1,5 @@
 // Loops of a block. What a call gives is kept, so that no compiler can leave it out.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 /** @type {unknown} */
 export let lastResult;
@@ -43,4 +44,13 @@ export function timeConcurrent(call, inFlight) {
     await Promise.all(Array.from({ length: Math.min(inFlight, count) }, caller));
     return nanosecondsSince(start);
   };
+}
+
+/** The event loop's delay, in nanoseconds, while `work` keeps going for so many milliseconds. */
+export async function loopDelay(work, ms, resolutionMs) {
+  const delay = monitorEventLoopDelay({ resolution: resolutionMs });
+  delay.enable();
+  await work(performance.now() + ms);
+  delay.disable();
+  return delay;
 }
