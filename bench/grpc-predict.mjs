@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
 
-import { Server, ServerCredentials } from '@grpc/grpc-js';
-
+import { serveGrpcEcho } from './harness/grpc.mjs';
 import { cpuTime, grpcCaller, startTenon } from './harness/http.mjs';
 import { predictPath, predictRequest } from './harness/predict-request.mjs';
 import { modelPath } from './models/index.mjs';
@@ -33,24 +32,7 @@ async function http2Echo() {
 }
 
 async function grpcEcho() {
-  const same = (bytes) => bytes;
-  const codec = {
-    requestSerialize: same,
-    requestDeserialize: same,
-    responseSerialize: same,
-    responseDeserialize: same,
-  };
-  const server = new Server();
-  server.addService(
-    { Echo: { path: predictPath, requestStream: false, responseStream: false, ...codec } },
-    { Echo: ({ request }, answer) => answer(null, request) },
-  );
-  const port = await new Promise((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
-      error === null ? resolve(bound) : reject(error),
-    );
-  });
-  return served(port);
+  return served(await serveGrpcEcho(predictPath));
 }
 
 async function tenonPredict() {

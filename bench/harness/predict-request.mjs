@@ -2,9 +2,14 @@
 
 export const predictPath = '/tensorflow.serving.PredictionService/Predict';
 
-/** A length-delimited field of protobuf, short enough for a length of one byte. */
-const field = (number, content) =>
-  Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
+/** A length-delimited field of protobuf. */
+export function field(number, content) {
+  const head = [(number << 3) | 2];
+  let length = content.length;
+  for (; length > 0x7f; length >>>= 7) head.push((length & 0x7f) | 0x80);
+  head.push(length);
+  return Buffer.concat([Buffer.from(head), content]);
+}
 
 /**
  * For the input x of a model.

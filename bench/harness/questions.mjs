@@ -56,6 +56,7 @@ export const names = [
   'rest-loop',
   'rest-batching',
   'grpc-predict',
+  'oip-grpc',
   'rest-threads',
   'version-swap',
 ];
