@@ -26,7 +26,7 @@ const spareDescriptors = 200;
 /** Connections over the limit that are tried, and requests that are timed. */
 const tooMany = 50;
 const requests = 1000;
-/** A request beside idle connections may take this many times as long as without. */
+/** A request beside idle connections may take this many times as long as without: the quickest tenth. */
 const slower = 3;
 const waitMs = 60_000;
 const megabyte = 2 ** 20;
@@ -126,8 +126,9 @@ async function measure(server, transport, count) {
     fail(`expected ${count - 1} connections, received ${during.descriptors - before.descriptors}`);
   }
   if (letIn > 0) fail(`expected none of ${tooMany} over the limit to be let in, received ${letIn}`);
-  if (beside.p50 > slower * alone.p50) {
-    fail(`expected at most ${slower * alone.p50} µs a request, received ${beside.p50} µs`);
+  // Of a machine that has other things to do the quickest requests say most.
+  if (beside.p10 > slower * alone.p10) {
+    fail(`expected at most ${slower * alone.p10} µs a request, received ${beside.p10} µs`);
   }
   const times = ({ p50, p99 }) => `${p50.toFixed(0)} µs (p99 ${p99.toFixed(0)})`;
   const answered =
@@ -184,7 +185,8 @@ async function timed(client) {
     times.push((performance.now() - start) * 1e3);
   }
   times.sort((a, b) => a - b);
-  return { p50: times[requests / 2], p99: times[Math.floor(requests * 0.99)] };
+  const at = (part) => times[Math.floor(requests * part)];
+  return { p10: at(0.1), p50: at(0.5), p99: at(0.99) };
 }
 
 function restClient(port) {
