@@ -2,7 +2,7 @@
 
 import { setTimeout as after } from 'node:timers/promises';
 
-import type { FastifyPluginCallback } from 'fastify';
+import type { FastifyPluginAsync } from 'fastify';
 
 import { TenonError } from '../errors.js';
 import {
@@ -18,14 +18,18 @@ import type { Transport } from './frontend/messages.js';
 import { FrontendThreads } from './frontend/threads.js';
 import { Listener } from './listener.js';
 import { type Logger, openLog, type OpenLog, silentLogger } from './logging.js';
-import { exposition, mergeSnapshots } from './metric-registry.js';
+import { exposition, mergeSnapshots, type MetricSnapshot } from './metric-registry.js';
 import { type MeasuredModel, Metrics } from './metrics.js';
 import type { ModelListing, Readiness } from './models.js';
 import { PageNumbers } from './page/numbers.js';
 import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from './options.js';
 import type { WarmUp } from './repository/options.js';
 import { Repository } from './repository/repository.js';
-import { tensorflowServing, type TensorFlowServingRestOptions } from './tfserving/rest.js';
+import { openInference } from './oip/rest.js';
+import { OpenInference } from './oip/service.js';
+import { statisticsOf, type VersionStatistics } from './oip/statistics.js';
+import { RestCalls } from './rest-calls.js';
+import { tensorflowServing } from './tfserving/rest.js';
 import { TensorFlowServing } from './tfserving/service.js';
 import { createWarmUp } from './tfserving/warm-up.js';
 import { endOfTurn } from './turn.js';
@@ -46,7 +50,7 @@ export interface Server {
    * `app.register(server.routes, { prefix: '/models' })`. What that application does for all of its
    * routes (TLS, access, logs) it does for these; limits and metrics are this server's.
    */
-  readonly routes: FastifyPluginCallback;
+  readonly routes: FastifyPluginAsync;
   /** Models, their versions and labels. */
   list(): readonly ModelListing[];
   readiness(): Readiness;
@@ -125,18 +129,31 @@ class TenonServer implements Server {
     });
   }
 
-  get routes(): FastifyPluginCallback {
+  get routes(): FastifyPluginAsync {
     const { rest, maxConcurrentRequests, checkMethodName } = this.#options.frontend;
     const models = this.#repository;
     const metrics = this.#metrics;
-    const options: TensorFlowServingRestOptions = {
-      models,
+    const service = new TensorFlowServing<never>(models, { metrics, checkMethodName });
+    const limits = rest && restRouteOptions(rest, () => this.metrics());
+    const shared = {
       metrics,
-      service: new TensorFlowServing(models, { metrics, checkMethodName }),
-      maxConcurrentRequests,
-      ...(rest && restRouteOptions(rest, () => this.metrics())),
+      calls: new RestCalls({ ...limits, maxConcurrentRequests }, metrics),
+      ...limits,
     };
-    return (app, _given, done) => tensorflowServing(app, options, done);
+    const oip = new OpenInference({
+      models,
+      service,
+      repository: models,
+      statistics: () => this.#statistics(),
+    });
+    return async (app) => {
+      await app.register(tensorflowServing, {
+        models,
+        service: service as unknown as TensorFlowServing,
+        ...shared,
+      });
+      await app.register(openInference, { service: oip, ...shared });
+    };
   }
 
   get restPort(): number | undefined {
@@ -169,8 +186,7 @@ class TenonServer implements Server {
   }
 
   async metrics(): Promise<string> {
-    const threads = (await this.#threads?.measure()) ?? [];
-    return exposition(mergeSnapshots([this.#metrics.snapshot(), ...threads]));
+    return exposition(await this.#measure());
   }
 
   close(timeoutMs: number = this.#options.shutdownTimeoutMs): Promise<void> {
@@ -185,6 +201,15 @@ class TenonServer implements Server {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #measure(): Promise<readonly MetricSnapshot[]> {
+    const threads = (await this.#threads?.measure()) ?? [];
+    return mergeSnapshots([this.#metrics.snapshot(), ...threads]);
+  }
+
+  async #statistics(): Promise<readonly VersionStatistics[]> {
+    return statisticsOf(await this.#measure());
   }
 
   #createRepository(): Repository {
@@ -256,6 +281,8 @@ class TenonServer implements Server {
       scrape: () => this.metrics(),
       numbers: () => this.#numbers.json(),
       reload: (config: ModelServerConfig) => this.reload(config),
+      statistics: () => this.#statistics(),
+      repository: this.#repository,
       log: this.#log,
       settings,
     };

@@ -5,12 +5,13 @@
 
 import { nativeAddon } from '../../native/load.js';
 import type { NativeJsonInfer, NativeTensorOut } from '../../native/types.js';
-import { dtypeFromNumber } from '../../tensor/dtypes.js';
+import { type DType, dtypeFromNumber, dtypes } from '../../tensor/dtypes.js';
 import { shapeText } from '../../tensor/shape.js';
-import { adoptTensor, type Tensor } from '../../tensor/tensor.js';
+import { adoptTensor, Tensor } from '../../tensor/tensor.js';
 import { decodeAtOnceMaxBytes, refusal } from '../json.js';
 import { StatusError } from '../status.js';
-import { integerParameter, noParameters, type Parameters } from './parameters.js';
+import { type Datatype, dtypeOfDatatype } from './datatypes.js';
+import { integerParameter, type Parameters, parametersOf } from './parameters.js';
 import {
   maxStringsDefault,
   type RawBudget,
@@ -73,13 +74,55 @@ export function decodeInferRequest(
   return json.decodeInfer(header, true).then(read);
 }
 
+/**
+ * The request whose whole body is the data of a model's one input, a row of it: the first dimension
+ * of any size is 1, and of the others one may be as long as the data says. BYTES are one element.
+ *
+ * @param input As the model declares it; -1 is any size.
+ * @throws As `decodeInferRequest`.
+ */
+export function rawInferRequest(
+  body: Uint8Array,
+  { name, datatype, shape }: { name: string; datatype: Datatype; shape: readonly number[] },
+  counts: RawCounts,
+  options: RawOptions = {},
+): InferRequestBody {
+  const subject = `input "${name}"`;
+  const dtype = dtypeOfDatatype(datatype) as DType;
+  const sizes = [...shape];
+  const first = sizes.indexOf(-1);
+  if (first === 0) sizes[0] = 1;
+  let tensor: Tensor;
+  if (dtype === 'string') {
+    tensor = new Tensor(
+      'string',
+      [body],
+      sizes.map((size) => (size === -1 ? 1 : size)),
+    );
+  } else {
+    const open = sizes.indexOf(-1);
+    if (open !== -1) {
+      const row = sizes.reduce((product, size) => product * (size === -1 ? 1 : size), 1);
+      sizes[open] = Math.floor(body.byteLength / (row * (dtypes[dtype].bits / 8)));
+    }
+    const budget = { strings: maxStringsDefault };
+    tensor = tensorFromRaw({ subject, datatype, shape: sizes }, body, budget, counts, options);
+  }
+  const feeds = Object.create(null) as Record<string, Tensor>;
+  feeds[name] = tensor;
+  return { id: undefined, parameters: binaryOutput, feeds, outputs: [] };
+}
+
+const binaryOutput: Parameters = new Map([['binary_data_output', true]]);
+
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
+    // The engine's words would count positions without the tensors.
     throw new StatusError(
       'INVALID_ARGUMENT',
-      `expected JSON as the body of the request, received what is none: ${(cause as Error).message}`,
+      'expected a JSON object and nothing else as the request',
       { cause },
     );
   }
@@ -108,7 +151,7 @@ class RequestReader {
   }
 
   read(request: unknown): InferRequestBody {
-    if (!isObject(request)) throw invalid('expected a JSON object as the request');
+    if (!isObject(request)) throw invalid('expected a JSON object and nothing else as the request');
     const { id, inputs, outputs = [] } = request;
     if (id !== undefined && typeof id !== 'string') {
       throw invalid(`expected a string as the "id" of the request, received ${show(id)}`);
@@ -206,23 +249,6 @@ function nameOf(tensor: unknown, what: string): string {
   const { name } = tensor;
   if (typeof name === 'string') return name;
   throw invalid(`expected a string as the "name" of each ${what}, received ${show(name)}`);
-}
-
-function parametersOf(value: unknown, of: string): Parameters {
-  if (value === undefined || value === null) return noParameters;
-  if (!isObject(value)) {
-    throw invalid(`expected an object as the "parameters"${of}, received ${show(value)}`);
-  }
-  const parameters = new Map<string, string | number | boolean>();
-  for (const [name, each] of Object.entries(value)) {
-    if (typeof each !== 'string' && typeof each !== 'number' && typeof each !== 'boolean') {
-      throw invalid(
-        `expected a string, a number, true or false for the parameter "${name}"${of}, received ${show(each)}`,
-      );
-    }
-    parameters.set(name, each);
-  }
-  return parameters;
 }
 
 function invalid(message: string): StatusError {

@@ -10,6 +10,33 @@ export type Parameters = ReadonlyMap<string, ParameterValue>;
 export const noParameters: Parameters = new Map();
 
 /**
+ * Parameters as JSON has them; undefined and null are none.
+ *
+ * @param of What errors say has them: ` of the request`.
+ * @throws StatusError INVALID_ARGUMENT for what is no string, number, true or false.
+ */
+export function parametersOf(value: unknown, of: string): Parameters {
+  if (value === undefined || value === null) return noParameters;
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    throw new StatusError(
+      'INVALID_ARGUMENT',
+      `expected an object as the "parameters"${of}, received ${show(value)}`,
+    );
+  }
+  const parameters = new Map<string, string | number | boolean>();
+  for (const [name, each] of Object.entries(value)) {
+    if (typeof each !== 'string' && typeof each !== 'number' && typeof each !== 'boolean') {
+      throw new StatusError(
+        'INVALID_ARGUMENT',
+        `expected a string, a number, true or false for the parameter "${name}"${of}, received ${show(each)}`,
+      );
+    }
+    parameters.set(name, each);
+  }
+  return parameters;
+}
+
+/**
  * 0 where there is none.
  *
  * @param of What errors say has the parameter: ` of output "y"`.

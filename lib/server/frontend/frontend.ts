@@ -11,7 +11,10 @@ import type { Metrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
 import { pageRoutes } from '../page/routes.js';
 import type { FrontendSettings, ResolvedGrpc, ResolvedRest } from '../options.js';
-import { OpenInference } from '../oip/service.js';
+import { openInference as openInferenceRoutes } from '../oip/rest.js';
+import { OpenInference, type RepositoryControl } from '../oip/service.js';
+import type { VersionStatistics } from '../oip/statistics.js';
+import { RestCalls } from '../rest-calls.js';
 import { createGrpcServer, type GrpcServer } from '../tfserving/grpc.js';
 import { tensorflowServing, type TensorFlowServingRestOptions } from '../tfserving/rest.js';
 import { TensorFlowServing } from '../tfserving/service.js';
@@ -33,6 +36,9 @@ export interface ServingParts {
   /** What the page draws, of all threads, as JSON. */
   readonly numbers: () => Promise<string>;
   readonly reload: (config: ModelServerConfig) => Promise<void>;
+  /** What was measured of each version, in all threads. */
+  readonly statistics: () => Promise<readonly VersionStatistics[]>;
+  readonly repository: RepositoryControl;
 }
 
 interface FrontendParts extends ServingParts {
@@ -72,7 +78,12 @@ export class Frontend {
       reload,
       checkMethodName: settings.checkMethodName,
     });
-    const openInference = new OpenInference({ models, service });
+    const openInference = new OpenInference({
+      models,
+      service,
+      repository: parts.repository,
+      statistics: parts.statistics,
+    });
     const tracing = await openTracing();
     const checkToken =
       settings.authToken === undefined ? undefined : tokenCheck(settings.authToken);
@@ -86,7 +97,11 @@ export class Frontend {
     };
     let rest: FastifyInstance | undefined;
     if (settings.rest !== undefined) {
-      rest = createRest(settings.rest, settings.maxConcurrentRequests, parts, service, hooks);
+      rest = createRest(settings.rest, settings.maxConcurrentRequests, parts, {
+        service,
+        openInference,
+        hooks,
+      });
       await rest.ready();
       // Its timers for slow clients start with this event; nobody listens here.
       rest.server.emit('listening');
@@ -160,12 +175,17 @@ export class Frontend {
   }
 }
 
+interface Services {
+  readonly service: TensorFlowServing<ModelServerConfig>;
+  readonly openInference: OpenInference;
+  readonly hooks: FrontendHooks;
+}
+
 function createRest(
   settings: ResolvedRest,
   maxConcurrentRequests: number,
   { models, metrics, scrape, numbers }: FrontendParts,
-  service: TensorFlowServing<ModelServerConfig>,
-  hooks: FrontendHooks,
+  { service, openInference, hooks }: Services,
 ): FastifyInstance {
   const { tls } = settings;
   const app = createHttpApp({
@@ -176,15 +196,18 @@ function createRest(
   });
   // Before the routes, which take those that are there.
   addRestHooks(app, hooks);
+  const options = restRouteOptions(settings, scrape);
+  const calls = new RestCalls({ ...options, maxConcurrentRequests }, metrics);
   void app.register(tensorflowServing, {
     models,
     // REST has no call that reloads.
     service: service as unknown as TensorFlowServing,
     metrics,
-    maxConcurrentRequests,
+    calls,
     answersEarly: true,
-    ...restRouteOptions(settings, scrape),
+    ...options,
   });
+  void app.register(openInferenceRoutes, { service: openInference, metrics, calls, ...options });
   if (settings.page !== 'off') {
     void app.register(pageRoutes, { models, numbers, access: settings.page });
   }
@@ -208,17 +231,11 @@ export function restRouteOptions(
   };
 }
 
-interface GrpcParts {
-  readonly service: TensorFlowServing<ModelServerConfig>;
-  readonly openInference: OpenInference;
-  readonly hooks: FrontendHooks;
-}
-
 function createGrpc(
   settings: ResolvedGrpc,
   maxConcurrentRequests: number,
   { models, metrics }: FrontendParts,
-  { service, openInference, hooks }: GrpcParts,
+  { service, openInference, hooks }: Services,
 ): GrpcServer {
   const { tls, channelOptions, maxMessageBytes, ...rest } = settings;
   const option = (name: string): number | undefined => {

@@ -64,8 +64,14 @@ export type FromFrontend =
   | { readonly kind: 'ready' }
   /** An 'available' or 'unload' has been done. */
   | { readonly kind: 'done'; readonly request: number; readonly error: ErrorMessage | undefined }
-  /** The page for Prometheus, or the numbers of the page to look at. */
-  | { readonly kind: 'scrape' | 'numbers'; readonly request: number }
+  /** The page for Prometheus, the numbers of the page to look at, or what was measured of inference. */
+  | { readonly kind: 'scrape' | 'numbers' | 'statistics'; readonly request: number }
+  | {
+      readonly kind: 'control';
+      readonly request: number;
+      readonly act: 'loadModel' | 'unloadModel';
+      readonly name: string;
+    }
   | { readonly kind: 'reload'; readonly request: number; readonly config: ModelServerConfig }
   | { readonly kind: 'closed'; readonly transport: Transport }
   | {

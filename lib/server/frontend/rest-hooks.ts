@@ -7,9 +7,9 @@ import type { RequestSpan } from '../tracing.js';
 import { isPublicRoute } from '../page/routes.js';
 import type { FrontendHooks } from './hooks.js';
 
-const healthPaths = /^\/healthz\/(live|ready)(\?|$)/;
+const healthPaths = /^\/(healthz|v2\/health)\/(live|ready)\/?(\?|$)/;
 /** Nobody's requests: what asks for them again and again. */
-const untracedPaths = /^\/(healthz\/(live|ready)|page\/.*)?(\?|$)/;
+const untracedPaths = /^\/((healthz|v2\/health)\/(live|ready)\/?|page\/.*)?(\?|$)/;
 
 export function addRestHooks(
   app: FastifyInstance,

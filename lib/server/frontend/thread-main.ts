@@ -7,6 +7,7 @@ import { pino } from 'pino';
 
 import type { ModelServerConfig } from '../config/model-config.js';
 import { Metrics } from '../metrics.js';
+import type { VersionStatistics } from '../oip/statistics.js';
 import { endOfTurn } from '../turn.js';
 import { errorOf, messageOf } from './error-message.js';
 import { Frontend } from './frontend.js';
@@ -23,7 +24,10 @@ let lastRequest = 0;
 
 /** What only the main thread can answer. */
 function ask(
-  message: { kind: 'scrape' | 'numbers' } | { kind: 'reload'; config: ModelServerConfig },
+  message:
+    | { kind: 'scrape' | 'numbers' | 'statistics' }
+    | { kind: 'reload'; config: ModelServerConfig }
+    | { kind: 'control'; act: 'loadModel' | 'unloadModel'; name: string },
 ): Promise<string> {
   const request = ++lastRequest;
   return new Promise((resolve, reject) => {
@@ -65,8 +69,18 @@ async function start(): Promise<void> {
     log,
     scrape: () => ask({ kind: 'scrape' }),
     numbers: () => ask({ kind: 'numbers' }),
+    statistics: async () =>
+      JSON.parse(await ask({ kind: 'statistics' })) as readonly VersionStatistics[],
     reload: async (config) => {
       await ask({ kind: 'reload', config });
+    },
+    repository: {
+      loadModel: async (name) => {
+        await ask({ kind: 'control', act: 'loadModel', name });
+      },
+      unloadModel: async (name) => {
+        await ask({ kind: 'control', act: 'unloadModel', name });
+      },
     },
   });
   await Promise.all(first);

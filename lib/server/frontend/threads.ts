@@ -340,6 +340,18 @@ class FrontendThread {
       case 'numbers':
         this.#answer(message.request, this.#parts.numbers());
         break;
+      case 'statistics':
+        this.#answer(
+          message.request,
+          this.#parts.statistics().then((statistics) => JSON.stringify(statistics)),
+        );
+        break;
+      case 'control':
+        this.#answer(
+          message.request,
+          this.#parts.repository[message.act](message.name).then(() => ''),
+        );
+        break;
       case 'reload':
         this.#answer(
           message.request,

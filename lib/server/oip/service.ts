@@ -17,8 +17,10 @@ import { invalid, statusOf } from '../tfserving/errors.js';
 import type { CallContext, NamedTensor, TensorFlowServing } from '../tfserving/service.js';
 import { classesOf } from './classification.js';
 import { requestParameters } from './parameters.js';
+import type { VersionStatistics } from './statistics.js';
 
 export type { CallContext, NamedTensor } from '../tfserving/service.js';
+export type { Duration, VersionStatistics } from './statistics.js';
 
 export interface ServerMetadata {
   readonly name: string;
@@ -78,6 +80,20 @@ export interface IndexEntry {
   readonly reason: string;
 }
 
+export interface ModelConfiguration {
+  readonly name: string;
+  readonly platform: string;
+  /** "onnxruntime" or "tensorflow". */
+  readonly backend: string;
+  /**
+   * Rows that requests may bring at most, where they are batched; their dimension is not among those
+   * of the tensors then. 0: that dimension, if there is one, is like any other.
+   */
+  readonly maxBatchSize: number;
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+}
+
 /** What loads and unloads models of the configuration. Resolves when that is done. */
 export interface RepositoryControl {
   /** @throws StatusError NOT_FOUND for a model that the configuration does not have. */
@@ -91,6 +107,8 @@ export interface OpenInferenceOptions {
   readonly service: TensorFlowServing<never>;
   /** Without it load and unload are UNIMPLEMENTED. */
   readonly repository?: RepositoryControl | undefined;
+  /** Of all threads. Without it statistics are UNIMPLEMENTED. */
+  readonly statistics?: (() => Promise<readonly VersionStatistics[]>) | undefined;
 }
 
 const extensions = [
@@ -119,11 +137,13 @@ export class OpenInference {
   readonly #models: ModelDirectory;
   readonly #service: TensorFlowServing<never>;
   readonly #repository: RepositoryControl | undefined;
+  readonly #statistics: OpenInferenceOptions['statistics'];
 
-  constructor({ models, service, repository }: OpenInferenceOptions) {
+  constructor({ models, service, repository, statistics }: OpenInferenceOptions) {
     this.#models = models;
     this.#service = service;
     this.#repository = repository;
+    this.#statistics = statistics;
   }
 
   /** Whether every model serves, or has failed to, and the server is not stopping. */
@@ -187,6 +207,65 @@ export class OpenInference {
   }
 
   /**
+   * The inputs of the default signature.
+   *
+   * @throws StatusError INVALID_ARGUMENT where there is none.
+   */
+  inputsOf(served: ServedModel): readonly TensorMetadata[] {
+    return tensorMetadata(signatureOf(served, '').inputs);
+  }
+
+  /**
+   * The default signature as Triton configures models.
+   *
+   * @throws StatusError as `modelMetadata`.
+   */
+  modelConfiguration(spec: ModelSpec): ModelConfiguration {
+    const served = this.acquire(spec);
+    try {
+      const { name, model, maxRows } = served;
+      const signature = signatureOf(served, '');
+      const inputs = tensorMetadata(signature.inputs);
+      const outputs = tensorMetadata(signature.outputs);
+      const isBatched =
+        maxRows !== undefined && [...inputs, ...outputs].every(({ shape }) => shape[0] === -1);
+      const own = ({ shape, ...rest }: TensorMetadata): TensorMetadata => ({
+        ...rest,
+        shape: isBatched ? shape.slice(1) : shape,
+      });
+      return {
+        name,
+        platform: platforms[model.engine],
+        backend: model.engine,
+        maxBatchSize: isBatched ? maxRows : 0,
+        inputs: inputs.map(own),
+        outputs: outputs.map(own),
+      };
+    } finally {
+      served.release();
+    }
+  }
+
+  /**
+   * What was measured of versions that are loaded: of one, of a model's, or of all.
+   *
+   * @throws StatusError NOT_FOUND, INVALID_ARGUMENT for an unknown label, UNIMPLEMENTED.
+   */
+  async statistics(spec?: ModelSpec): Promise<readonly VersionStatistics[]> {
+    if (this.#statistics === undefined) {
+      throw new StatusError('UNIMPLEMENTED', 'This server keeps no statistics');
+    }
+    const meant =
+      spec && new Set(this.#statuses(spec).map(({ version }) => `${version} ${spec.name}`));
+    const all = await this.#statistics().catch((error: unknown) => {
+      throw statusOf(error);
+    });
+    return meant === undefined
+      ? all
+      : all.filter(({ name, version }) => meant.has(`${version} ${name}`));
+  }
+
+  /**
    * Runs a signature of the model. Inputs must have the declared datatypes and shapes; an ONNX input
    * with a default may be left out. The caller holds `served`, and releases it.
    *
@@ -235,11 +314,12 @@ export class OpenInference {
 
   /** Every version of every model, those that do not serve included. */
   repositoryIndex(onlyReady = false): readonly IndexEntry[] {
-    const { failed } = this.#models.readiness();
+    const { failed, waiting } = this.#models.readiness();
     const entries = this.#models.list().flatMap(({ name, versions }): IndexEntry[] => {
       if (versions.length > 0) return versions.map((version) => indexEntry(name, version));
       const reason = failed.find((each) => each.name === name)?.message ?? '';
-      return [{ name, version: undefined, state: 'UNAVAILABLE', reason }];
+      const isWaiting = waiting.includes(name);
+      return [{ name, version: undefined, state: isWaiting ? 'LOADING' : 'UNAVAILABLE', reason }];
     });
     return onlyReady ? entries.filter(({ state }) => state === 'READY') : entries;
   }

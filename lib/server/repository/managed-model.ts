@@ -117,12 +117,18 @@ export class ManagedModel {
     return failed[0]?.error?.message ?? this.#problem;
   }
 
-  /** Whether a version may still come to serve: it waits, loads, or will be looked for. */
-  isComing(version: bigint): boolean {
+  /** Whether it was told to stop, and not to begin again since. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** Whether a version, or any, may still come to serve: it waits, loads, or will be looked for. */
+  isComing(version?: bigint): boolean {
+    if (this.#isStopped) return false;
     if (!this.#hasScanned) return true;
     return this.records.some(
       (record) =>
-        record.version === version &&
+        (version === undefined || record.version === version) &&
         record.isAspired &&
         record.phase !== 'ready' &&
         record.phase !== 'ended' &&

@@ -202,6 +202,56 @@ export class Repository implements ModelDirectory {
     if (labelError !== undefined) throw labelError;
   }
 
+  /**
+   * Has the base path of a model looked at again, and what is to be served of it loaded, also where
+   * `unloadModel` had it unloaded. Resolves when that is done.
+   *
+   * @throws StatusError NOT_FOUND for a model that the configuration does not have;
+   *   FAILED_PRECONDITION for one of which no version could be loaded; ABORTED where another call has
+   *   it unloaded meanwhile; as `reload`.
+   */
+  async loadModel(name: string, options: ReloadOptions = {}): Promise<void> {
+    if (this.#isStopping) throw stopping();
+    const model = this.#configured(name);
+    let hasLooked = false;
+    void model.reconfigure(model.config).then(() => {
+      hasLooked = true;
+      this.#onChange();
+    });
+    this.#options.log.info({ model: name }, `Loading ${name} as a client asks`);
+    this.#onChange();
+    const isCurrent = (): boolean =>
+      this.#models.get(name) === model && !model.isStopped && !this.#isStopping;
+    await this.#until(
+      () => !isCurrent() || (hasLooked && model.isSettled && !model.isComing()),
+      options,
+    );
+    if (!isCurrent()) {
+      throw new StatusError('ABORTED', `Model ${name} was unloaded before it was available`);
+    }
+    if (model.available.length === 0) {
+      throw new StatusError(
+        'FAILED_PRECONDITION',
+        `Model ${name} did not become available: ${model.failure ?? 'no version'}`,
+      );
+    }
+  }
+
+  /**
+   * Has all versions of a model unloaded once their requests have ended, and resolves then. It stays
+   * so until `loadModel`, or the next configuration.
+   *
+   * @throws StatusError as `loadModel`.
+   */
+  async unloadModel(name: string, options: ReloadOptions = {}): Promise<void> {
+    if (this.#isStopping) throw stopping();
+    const model = this.#configured(name);
+    this.#options.log.info({ model: name }, `Unloading ${name} as a client asks`);
+    model.stop();
+    this.#onChange();
+    await this.#until(() => !model.isStopped || model.isEmpty, options);
+  }
+
   /** From now on we are not ready, and load nothing more; what is loaded serves until `close`. */
   beginStop(): void {
     if (this.#isStopping) return;
@@ -259,11 +309,19 @@ export class Repository implements ModelDirectory {
     const models = [...this.#models.values()];
     return {
       ready: this.#isReady && !this.#isStopping,
-      waiting: models.filter((model) => !model.isSettled).map(({ name }) => name),
+      waiting: models
+        .filter((model) => !model.isSettled && !model.isStopped)
+        .map(({ name }) => name),
       failed: models
         .filter((model) => model.isSettled && model.available.length === 0)
         .map((model) => ({ name: model.name, message: model.failure ?? 'no version' })),
     };
+  }
+
+  #configured(name: string): ManagedModel {
+    const model = this.#models.get(name);
+    if (model !== undefined) return model;
+    throw new StatusError('NOT_FOUND', `The configuration has no model ${name}`);
   }
 
   /** @returns A promise for each model's next look at its base path. */
@@ -348,7 +406,7 @@ export class Repository implements ModelDirectory {
     const { log, clock } = this.#options;
     const current = new Set(this.#models.values());
     for (const model of starting) {
-      if (!current.has(model)) {
+      if (!current.has(model) || (model.isStopped && !this.#isStopping)) {
         starting.delete(model);
       } else if (model.isSettled) {
         starting.delete(model);

@@ -51,7 +51,7 @@ function toVersion(digits: string): bigint {
 }
 
 /** Percent signs that no two hexadecimal digits follow stay as they are. */
-function decode(text: string): string {
+export function decode(text: string): string {
   if (!text.includes('%')) return text;
   const bytes = Buffer.from(
     text.replace(/%([0-9a-f]{2})/gi, (_, digits: string) =>
