@@ -58,6 +58,29 @@ export async function* readRecords(
   }
 }
 
+/** Bytes that a record takes beyond its own. */
+export const recordOverheadBytes = headLength + footLength;
+
+/** `record` as a TFRecord file has it. */
+export function encodeRecord(record: Uint8Array): Buffer {
+  return Buffer.concat([recordHead(record.byteLength), record, recordFoot(crc32c(record))]);
+}
+
+/** What stands before a record of so many bytes. */
+export function recordHead(byteLength: number): Buffer {
+  const head = Buffer.alloc(headLength);
+  head.writeBigUInt64LE(BigInt(byteLength));
+  head.writeUInt32LE(maskedCrc32c(head.subarray(0, 8)), 8);
+  return head;
+}
+
+/** What stands behind a record with this CRC-32C. */
+export function recordFoot(crc: number): Buffer {
+  const foot = Buffer.alloc(footLength);
+  foot.writeUInt32LE(masked(crc));
+  return foot;
+}
+
 function truncated(offset: number): StatusError {
   return new StatusError('DATA_LOSS', `truncated record at ${offset}`);
 }
@@ -106,15 +129,22 @@ class ByteQueue {
 
 /** A CRC-32C as TFRecord keeps it: rotated and moved, so that data may hold CRCs of its own. */
 export function maskedCrc32c(bytes: Uint8Array): number {
-  const crc = crc32c(bytes);
+  return masked(crc32c(bytes));
+}
+
+function masked(crc: number): number {
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }
 
-/** CRC-32C (Castagnoli, RFC 3720 appendix B.4), eight bytes a step. */
-export function crc32c(bytes: Uint8Array): number {
+/**
+ * CRC-32C (Castagnoli, RFC 3720 appendix B.4), eight bytes a step.
+ *
+ * @param before That of the bytes before these. Default: there are none.
+ */
+export function crc32c(bytes: Uint8Array, before = 0): number {
   const tables = (crcTables ??= makeTables());
   const [t0, t1, t2, t3, t4, t5, t6, t7] = tables;
-  let crc = 0xffffffff;
+  let crc = ~before;
   let i = 0;
   for (const end = bytes.length - 7; i < end; i += 8) {
     const low =

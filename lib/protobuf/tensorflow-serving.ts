@@ -405,41 +405,57 @@ export const ReloadConfigResponse: MessageType<ReloadConfigResponse> = messageTy
 /** tensorflow.serving.ClassifyLog */
 export interface ClassifyLog {
   request: Uint8Array;
+  response: Uint8Array;
 }
 
 export const ClassifyLog: MessageType<ClassifyLog> = messageType(
   'tensorflow.serving.ClassifyLog',
-  () => [{ name: 'request', number: 1, type: 'bytes' }],
+  () => [
+    { name: 'request', number: 1, type: 'bytes' },
+    { name: 'response', number: 2, type: 'bytes' },
+  ],
 );
 
 /** tensorflow.serving.RegressLog */
 export interface RegressLog {
   request: Uint8Array;
+  response: Uint8Array;
 }
 
 export const RegressLog: MessageType<RegressLog> = messageType(
   'tensorflow.serving.RegressLog',
-  () => [{ name: 'request', number: 1, type: 'bytes' }],
+  () => [
+    { name: 'request', number: 1, type: 'bytes' },
+    { name: 'response', number: 2, type: 'bytes' },
+  ],
 );
 
 /** tensorflow.serving.PredictLog */
 export interface PredictLog {
   request: Uint8Array;
+  response: Uint8Array;
 }
 
 export const PredictLog: MessageType<PredictLog> = messageType(
   'tensorflow.serving.PredictLog',
-  () => [{ name: 'request', number: 1, type: 'bytes' }],
+  () => [
+    { name: 'request', number: 1, type: 'bytes' },
+    { name: 'response', number: 2, type: 'bytes' },
+  ],
 );
 
 /** tensorflow.serving.MultiInferenceLog */
 export interface MultiInferenceLog {
   request: Uint8Array;
+  response: Uint8Array;
 }
 
 export const MultiInferenceLog: MessageType<MultiInferenceLog> = messageType(
   'tensorflow.serving.MultiInferenceLog',
-  () => [{ name: 'request', number: 1, type: 'bytes' }],
+  () => [
+    { name: 'request', number: 1, type: 'bytes' },
+    { name: 'response', number: 2, type: 'bytes' },
+  ],
 );
 
 /** tensorflow.serving.PredictStreamedLog */

@@ -3,8 +3,9 @@ import path from 'node:path';
 
 import { afterEach, describe, expect, it } from 'vitest';
 
-import { maskedCrc32c } from '../../lib/codec/tf-record.js';
-import { PredictionLog, RegressionRequest } from '../../lib/protobuf/tensorflow-serving.js';
+import { encodePredictionLog } from '../../lib/codec/proto/index.js';
+import { encodeRecord } from '../../lib/codec/tf-record.js';
+import { RegressionRequest } from '../../lib/protobuf/tensorflow-serving.js';
 import { latestVersion } from '../../lib/server/config/model-config.js';
 import { silentLogger } from '../../lib/server/logging.js';
 import { Repository } from '../../lib/server/repository/repository.js';
@@ -18,15 +19,6 @@ let repository: Repository | undefined;
 afterEach(async () => {
   await repository?.close();
 });
-
-function tfRecord(bytes: Uint8Array): Buffer {
-  const head = Buffer.alloc(12);
-  head.writeBigUInt64LE(BigInt(bytes.byteLength));
-  head.writeUInt32LE(maskedCrc32c(head.subarray(0, 8)), 8);
-  const foot = Buffer.alloc(4);
-  foot.writeUInt32LE(maskedCrc32c(bytes));
-  return Buffer.concat([head, bytes, foot]);
-}
 
 /** The model half_plus_two with these warm-up records, loaded or failed. */
 async function load(name: string, file: Uint8Array): Promise<Repository> {
@@ -67,12 +59,12 @@ function regressLog(signatureName: string): Uint8Array {
       },
     },
   });
-  return PredictionLog.encode({ logType: { case: 'regressLog', value: { request } } });
+  return encodePredictionLog({ kind: 'regress', request, response: undefined });
 }
 
 describe('a version with warm-up requests', () => {
   it('has answered them before it serves', async () => {
-    const record = tfRecord(regressLog('regress_x_to_y'));
+    const record = encodeRecord(regressLog('regress_x_to_y'));
     const own = await load('warm', Buffer.concat([record, record]));
     const served = own.acquire({ name: 'warm' });
     expect(served.model.stats().runs).toBe(2);
@@ -83,17 +75,17 @@ describe('a version with warm-up requests', () => {
     [
       'that fail',
       'fails',
-      tfRecord(Buffer.from(references.messages['predictLog'] as string, 'base64')),
+      encodeRecord(Buffer.from(references.messages['predictLog'] as string, 'base64')),
       'Warm-up record 1 of',
     ],
-    ['of no kind', 'no-kind', tfRecord(new Uint8Array(0)), 'LOG_TYPE_NOT_SET'],
+    ['of no kind', 'no-kind', encodeRecord(new Uint8Array(0)), 'LOG_TYPE_NOT_SET'],
     [
       'that are no records',
       'no-records',
       Buffer.from('not a TFRecord file'),
       'corrupted record at 0',
     ],
-    ['cut short', 'short', tfRecord(regressLog('regress_x_to_y')).subarray(0, 40), 'truncated'],
+    ['cut short', 'short', encodeRecord(regressLog('regress_x_to_y')).subarray(0, 40), 'truncated'],
   ])('%s is not served, and tells why', async (_, name, file, text) => {
     const own = await load(name, file);
     const [status] = own.status({ name });

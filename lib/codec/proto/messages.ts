@@ -34,6 +34,7 @@ import {
   type RequestModelSpec,
   type ResponseModelSpec,
   toModelSpec,
+  toRequestModelSpec,
 } from './model-spec.js';
 
 /** ClassificationRequest or RegressionRequest. */
@@ -92,6 +93,14 @@ function examplesOf(input: SerializedInput | undefined, requestBytes: number): U
   return examples.map((example) => Buffer.concat([context, example]));
 }
 
+/** ClassificationRequest or RegressionRequest: the same fields in both. */
+export function encodeExamplesRequest({ modelSpec, examples }: ExamplesRequest): Uint8Array {
+  return ClassificationRequest.encode({
+    modelSpec: modelSpec && toRequestModelSpec(modelSpec),
+    input: { kind: { case: 'exampleList', value: { examples } } },
+  });
+}
+
 export interface Class {
   readonly label: string;
   readonly score: number;
@@ -129,6 +138,31 @@ function classificationResult({ classifications }: ClassificationAnswer): Classi
 
 function regressionResult({ values }: RegressionAnswer): RegressionResult {
   return { regressions: values.map((value) => ({ value })) };
+}
+
+/** @throws StatusError INTERNAL for bytes that are no ClassificationResponse; so do the others. */
+export function decodeClassificationResponse(bytes: Uint8Array): Class[][] {
+  const { result } = decoded(() => ClassificationResponse.decode(bytes, decodeOptions));
+  return classesOf(result);
+}
+
+export function decodeRegressionResponse(bytes: Uint8Array): number[] {
+  const { result } = decoded(() => RegressionResponse.decode(bytes, decodeOptions));
+  return result?.regressions.map(({ value }) => value) ?? [];
+}
+
+/** Of each task its classes, or its values. */
+export function decodeMultiInferenceResponse(bytes: Uint8Array): (Class[][] | number[])[] {
+  const { results } = decoded(() => MultiInferenceResponse.decode(bytes, decodeOptions));
+  return results.map(({ result }) =>
+    result?.case === 'regressionResult'
+      ? result.value.regressions.map(({ value }) => value)
+      : classesOf(result?.value),
+  );
+}
+
+function classesOf(result: ClassificationResult | undefined): Class[][] {
+  return result?.classifications.map(({ classes }) => classes) ?? [];
 }
 
 export interface MultiInferenceTask {

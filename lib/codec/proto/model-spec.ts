@@ -50,3 +50,22 @@ export function toModelSpec({ name, version, signatureName }: ResponseModelSpec)
     signatureName,
   };
 }
+
+/** Of a request, with what it names. */
+export function toRequestModelSpec({
+  name,
+  version,
+  label,
+  signatureName,
+}: RequestModelSpec): ModelSpec {
+  return {
+    name,
+    versionChoice:
+      version !== undefined
+        ? { case: 'version', value: { value: version } }
+        : label !== undefined
+          ? { case: 'versionLabel', value: label }
+          : undefined,
+    signatureName,
+  };
+}

@@ -11,8 +11,9 @@ import {
   fromModelSpec,
   type RequestModelSpec,
   type ResponseModelSpec,
+  toRequestModelSpec,
 } from './model-spec.js';
-import { responseWriter, varintLength } from './writer.js';
+import { messageWriter, varintLength } from './writer.js';
 
 export interface PredictRequest {
   /** Undefined where the request has none. */
@@ -39,6 +40,8 @@ export interface PredictRequestHead {
 
 const modelSpecTag = (1 << 3) | WireType.bytes;
 const inputsTag = (2 << 3) | WireType.bytes;
+/** Of a response. */
+const outputsTag = (1 << 3) | WireType.bytes;
 const outputFilterTag = (3 << 3) | WireType.bytes;
 const keyTag = (1 << 3) | WireType.bytes;
 const valueTag = (2 << 3) | WireType.bytes;
@@ -58,7 +61,7 @@ export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead 
         modelSpecs.push(reader.byteString());
       } else if (tag === inputsTag) {
         reader.countElement();
-        readInput(reader, tensorProtos);
+        readNamedTensor(reader, tensorProtos);
       } else if (tag === outputFilterTag) {
         reader.countElement();
         outputFilter.push(reader.text(true));
@@ -76,8 +79,8 @@ export function decodePredictRequestHead(bytes: Uint8Array): PredictRequestHead 
   });
 }
 
-/** An entry of the map of inputs. */
-function readInput(reader: WireReader, tensorProtos: Map<string, Uint8Array>): void {
+/** An entry of a map of tensors by name. */
+function readNamedTensor(reader: WireReader, tensorProtos: Map<string, Uint8Array>): void {
   let alias = '';
   const protos: Uint8Array[] = [];
   const outerEnd = reader.end;
@@ -158,13 +161,43 @@ export function encodePredictResponse(
   { modelSpec, outputs }: PredictResponse,
   { tensorContent = false }: EncodeTensorsOptions = {},
 ): Buffer {
-  const spec = encodeModelSpec(modelSpec);
+  return encodeTensors(outputs, tensorContent, { field: 1, spec: encodeModelSpec(modelSpec) });
+}
+
+/**
+ * A request with its tensors as `tensor_content`.
+ *
+ * @throws As `encodePredictResponse`.
+ */
+export function encodePredictRequest({
+  modelSpec,
+  inputs,
+  outputFilter,
+}: Omit<PredictRequest, 'outputFilter'> & { readonly outputFilter: readonly string[] }): Buffer {
+  const spec = modelSpec === undefined ? noBytes : ModelSpec.encode(toRequestModelSpec(modelSpec));
+  const tensors = Object.entries(inputs).map(([name, tensor]) => ({ name, tensor }));
+  return encodeTensors(tensors, true, { field: 2, spec, outputFilter });
+}
+
+/** What stands beside the tensors of a request or a response. */
+interface Beside {
+  /** Of the map of tensors; the other of 1 and 2 is the ModelSpec's. */
+  readonly field: 1 | 2;
+  readonly spec: Uint8Array;
+  readonly outputFilter?: readonly string[];
+}
+
+function encodeTensors(
+  tensors: readonly { readonly name: string; readonly tensor: Tensor }[],
+  tensorContent: boolean,
+  { field, spec, outputFilter = [] }: Beside,
+): Buffer {
   let byteLength = 1 + varintLength(spec.byteLength) + spec.byteLength;
   const entries: { name: string; nameLength: number; length: number; tensor: MeasuredTensor }[] =
     [];
-  for (const output of outputs) {
-    const { name } = output;
-    const tensor = measureTensorProto(output.tensor, tensorContent);
+  for (const each of tensors) {
+    const { name } = each;
+    const tensor = measureTensorProto(each.tensor, tensorContent);
     const nameLength = Buffer.byteLength(name);
     const length =
       1 +
@@ -176,9 +209,13 @@ export function encodePredictResponse(
     entries.push({ name, nameLength, length, tensor });
     byteLength += 1 + varintLength(length) + length;
   }
-  const writer = responseWriter(byteLength);
+  for (const name of outputFilter) {
+    const length = Buffer.byteLength(name);
+    byteLength += 1 + varintLength(length) + length;
+  }
+  const writer = messageWriter(field === 1 ? 'response' : 'request', byteLength);
   for (const { name, nameLength, length, tensor } of entries) {
-    writer.tag(1, WireType.bytes);
+    writer.tag(field, WireType.bytes);
     writer.varint(length);
     writer.tag(1, WireType.bytes);
     writer.varint(nameLength);
@@ -187,8 +224,38 @@ export function encodePredictResponse(
     writer.varint(tensor.byteLength);
     tensor.write(writer);
   }
-  writer.tag(2, WireType.bytes);
+  writer.tag(3 - field, WireType.bytes);
   writer.varint(spec.byteLength);
   writer.raw(spec);
+  for (const name of outputFilter) {
+    writer.tag(3, WireType.bytes);
+    writer.varint(Buffer.byteLength(name));
+    writer.text(name);
+  }
   return writer.bytes;
+}
+
+/**
+ * The outputs of a response.
+ *
+ * @throws As `decodeTensors`; StatusError INTERNAL for bytes that are no PredictResponse.
+ */
+export function decodePredictResponse(
+  bytes: Uint8Array,
+  options?: DecodeTensorsOptions,
+): Record<string, Tensor> {
+  const tensorProtos = decoded(() => {
+    const reader = new WireReader(bytes, { ...decodeOptions, subject: 'response' });
+    reader.typeName = 'tensorflow.serving.PredictResponse';
+    const protos = new Map<string, Uint8Array>();
+    while (reader.position < reader.end) {
+      const tag = reader.tag();
+      if (tag === outputsTag) {
+        reader.countElement();
+        readNamedTensor(reader, protos);
+      } else reader.skip(tag);
+    }
+    return protos;
+  });
+  return decodeTensors(tensorProtos, options);
 }

@@ -144,10 +144,15 @@ const maxMessageBytes = 2 ** 31 - 1;
 
 /** @throws StatusError RESOURCE_EXHAUSTED for a response of 2 GiB or more. */
 export function responseWriter(byteLength: number): ByteWriter {
+  return messageWriter('response', byteLength);
+}
+
+/** @throws StatusError RESOURCE_EXHAUSTED for a message of 2 GiB or more. */
+export function messageWriter(kind: 'request' | 'response', byteLength: number): ByteWriter {
   if (byteLength > maxMessageBytes) {
     throw new StatusError(
       'RESOURCE_EXHAUSTED',
-      `the response takes ${byteLength} bytes, and a message has at most ${maxMessageBytes}`,
+      `the ${kind} takes ${byteLength} bytes, and a message has at most ${maxMessageBytes}`,
     );
   }
   return new ByteWriter(byteLength);
