@@ -22,7 +22,15 @@ import { exposition, mergeSnapshots, type MetricSnapshot } from './metric-regist
 import { type MeasuredModel, Metrics } from './metrics.js';
 import type { ModelListing, Readiness } from './models.js';
 import { PageNumbers } from './page/numbers.js';
-import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from './options.js';
+import {
+  recordingThreads,
+  type ResolvedServerOptions,
+  resolveServerOptions,
+  type ServerOptions,
+} from './options.js';
+import { prepareRecordFolder } from './record/record-files.js';
+import type { RecordSettings } from './record/settings.js';
+import { systemClock } from './repository/clock.js';
 import type { WarmUp } from './repository/options.js';
 import { Repository } from './repository/repository.js';
 import { openInference } from './oip/rest.js';
@@ -32,6 +40,10 @@ import { RestCalls } from './rest-calls.js';
 import { tensorflowServing } from './tfserving/rest.js';
 import { TensorFlowServing } from './tfserving/service.js';
 import { createWarmUp } from './tfserving/warm-up.js';
+import { resolveTraffic, type TrafficOptions } from './traffic/config.js';
+import { Rollouts } from './traffic/rollout.js';
+import { recorderOf, TrafficDirectory } from './traffic/traffic-directory.js';
+import { weightMetric } from './traffic/traffic-metrics.js';
 import { endOfTurn } from './turn.js';
 
 /**
@@ -69,6 +81,12 @@ export interface Server {
    *   there.
    */
   reload(config: ModelServerConfig): Promise<void>;
+  /**
+   * Where requests go from now on that name neither version nor label; see the option `traffic`.
+   *
+   * @throws ERR_TENON_INVALID_ARGUMENT naming the option; then nothing changes.
+   */
+  setTraffic(traffic: TrafficOptions): void;
   /** The metrics of all threads, in Prometheus' text format. */
   metrics(): Promise<string>;
   /**
@@ -100,6 +118,9 @@ class TenonServer implements Server {
   readonly #repository: Repository;
   readonly #metrics: Metrics;
   readonly #numbers: PageNumbers;
+  /** The repository's models, as this thread's requests get them. */
+  readonly #traffic: TrafficDirectory;
+  readonly #rollouts: Rollouts;
   readonly #available = new Map<Model, MeasuredModel>();
   /** Where versions lie that are being loaded, and since when models run warm-up records. */
   readonly #paths = new Map<string, string>();
@@ -127,11 +148,32 @@ class TenonServer implements Server {
       otherTraffic: async () => (await this.#threads?.measure('traffic')) ?? [],
       threads: () => this.frontendThreads,
     });
+    const metrics = this.#metrics.routing;
+    this.#traffic = new TrafficDirectory({
+      models: this.#repository,
+      metrics,
+      recorder: recorderOf(options.frontend.record, 0, { log: this.#log, metrics }),
+    });
+    this.#rollouts = new Rollouts({
+      list: () => this.#repository.list(),
+      measure: async () => {
+        const threads = (await this.#threads?.measure('traffic')) ?? [];
+        return mergeSnapshots([this.#metrics.traffic(), ...threads]);
+      },
+      apply: (traffic) => {
+        this.#traffic.update(traffic);
+        this.#threads?.route(traffic);
+      },
+      onDecision: (model, decision) => metrics.decided(model, decision),
+      log: this.#log,
+      clock: systemClock,
+    });
+    this.#rollouts.update(options.traffic);
   }
 
   get routes(): FastifyPluginAsync {
     const { rest, maxConcurrentRequests, checkMethodName } = this.#options.frontend;
-    const models = this.#repository;
+    const models = this.#traffic;
     const metrics = this.#metrics;
     const service = new TensorFlowServing<never>(models, { metrics, checkMethodName });
     const limits = rest && restRouteOptions(rest, () => this.metrics());
@@ -143,7 +185,7 @@ class TenonServer implements Server {
     const oip = new OpenInference({
       models,
       service,
-      repository: models,
+      repository: this.#repository,
       statistics: () => this.#statistics(),
     });
     return async (app) => {
@@ -185,8 +227,13 @@ class TenonServer implements Server {
     return this.#repository.reload(config);
   }
 
+  setTraffic(options: TrafficOptions): void {
+    this.#rollouts.update(resolveTraffic(options));
+  }
+
   async metrics(): Promise<string> {
-    return exposition(await this.#measure());
+    const all = await this.#measure();
+    return exposition([...all, weightMetric(this.#traffic.traffic)]);
   }
 
   close(timeoutMs: number = this.#options.shutdownTimeoutMs): Promise<void> {
@@ -248,6 +295,7 @@ class TenonServer implements Server {
       this.#metrics.forget(name, version);
     });
     repository.onChange(() => {
+      this.#traffic.onModelsChanged();
       this.#frontend?.onModelsChanged();
       this.#threads?.update();
     });
@@ -276,7 +324,7 @@ class TenonServer implements Server {
 
   async #listen(): Promise<void> {
     if (this.#closing !== undefined) throw serverClosed();
-    const { frontend: settings, frontendThreads } = this.#options;
+    const { frontend: settings, frontendThreads, record } = this.#options;
     const shared = {
       scrape: () => this.metrics(),
       numbers: () => this.#numbers.json(),
@@ -287,15 +335,19 @@ class TenonServer implements Server {
       settings,
     };
     try {
+      if (record !== undefined) await openRecordFolder(record, frontendThreads);
       if (frontendThreads > 0) {
-        this.#threads = await FrontendThreads.start(frontendThreads, {
-          ...shared,
-          models: this.#repository,
-        });
+        this.#threads = await FrontendThreads.start(
+          frontendThreads,
+          { ...shared, models: this.#repository },
+          this.#traffic.traffic,
+        );
+        // It may have changed while they started.
+        this.#threads.route(this.#traffic.traffic);
       } else {
         this.#frontend = await Frontend.create({
           ...shared,
-          models: this.#repository,
+          models: this.#traffic,
           metrics: this.#metrics,
         });
       }
@@ -346,11 +398,25 @@ class TenonServer implements Server {
     if (cutOff > 0) {
       this.#log.warn({ connections: cutOff }, 'Cut off connections that had not ended in time');
     }
+    await this.#rollouts.stop();
+    await this.#traffic.close();
     await this.#repository.close(cutOff > 0 ? 0 : unloadMs);
     await this.#threads?.terminate();
     this.#metrics.close();
     this.#log.info({ ms: Math.round(performance.now() - started) }, 'Closed');
     await this.#openLog?.flush();
+  }
+}
+
+async function openRecordFolder(record: RecordSettings, frontendThreads: number): Promise<void> {
+  try {
+    await prepareRecordFolder(record.folder, record, recordingThreads(frontendThreads));
+  } catch (cause) {
+    throw new TenonError(
+      'ERR_TENON_CONFIG',
+      `expected a folder for records at ${record.folder} for "record.folder": ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 

@@ -20,6 +20,7 @@ import {
   Histogram,
   type MetricSnapshot,
 } from './metric-registry.js';
+import { TrafficMetrics } from './traffic/traffic-metrics.js';
 
 /** Which call it was, by TensorFlow Serving's names and the Open Inference Protocol's. */
 export type ApiMethod =
@@ -118,6 +119,8 @@ const inferenceMethods = new Set<ApiMethod>([
 
 /** Metrics of one thread. */
 export class Metrics implements ServingMetrics {
+  /** What is routed, run again and recorded. */
+  readonly routing = new TrafficMetrics();
   readonly #requests = new Counter({
     name: ':tensorflow:serving:request_count',
     help: 'The total number of requests.',
@@ -266,6 +269,7 @@ export class Metrics implements ServingMetrics {
     this.#versionRequests.drop(model, String(version));
     this.#versionLatency.drop(model, String(version));
     this.#inference.forget(model, version);
+    this.routing.forget(model, version);
     for (const key of this.#series.keys()) {
       if (key.startsWith(`${model}\0${version}\0`)) this.#series.delete(key);
     }
@@ -286,6 +290,7 @@ export class Metrics implements ServingMetrics {
       this.#inFlight,
       this.#refused,
       this.#eventLoop(),
+      ...this.routing.metrics(),
       ...batchingMetrics(models),
       this.#wrappedRuns(models),
       ...this.#inference.metrics(),
@@ -295,7 +300,7 @@ export class Metrics implements ServingMetrics {
     ].map((metric) => metric.snapshot());
   }
 
-  /** Of all that, what the page draws. The event loop's delay stays with those who scrape. */
+  /** Of all that, what the page draws and what canaries are judged by. The event loop's delay stays with those who scrape. */
   traffic(): MetricSnapshot[] {
     const models = statsOf(this.#models());
     return [
@@ -303,6 +308,7 @@ export class Metrics implements ServingMetrics {
       this.#versionLatency,
       this.#inFlight,
       this.#refused,
+      ...this.routing.metrics(),
       queuedRows(models),
       ...(this.#isOneOfMany ? [] : modelMetrics(models)),
     ].map((metric) => metric.snapshot());

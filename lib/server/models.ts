@@ -1,6 +1,7 @@
 import { StatusError, type StatusName } from '../codec/status.js';
 import type { Model } from '../index.js';
 import type { ModelVersionStatusState } from '../protobuf/tensorflow-serving.js';
+import type { RequestObserver } from './exchange.js';
 
 /** Which version of which model a request means; with neither version nor label the highest one. */
 export interface ModelSpec {
@@ -51,6 +52,12 @@ export interface ServedModel {
    * does not split larger ones. Undefined: any number.
    */
   readonly maxRows?: number | undefined;
+  /**
+   * Who wants to know what the request was and how it was answered, because it is recorded or run
+   * again; undefined for most. The service tells it, with tensors: whoever runs the model another way
+   * leaves such requests to the service.
+   */
+  readonly observer?: RequestObserver | undefined;
   /** What GetModelMetadata answers. */
   signatureDefs(): Readonly<Record<string, SignatureDef>>;
   /** Once, when the request has ended. */
@@ -76,13 +83,19 @@ export interface Readiness {
   readonly failed: readonly { readonly name: string; readonly message: string }[];
 }
 
+export type ModelUse = 'run' | 'describe';
+
 /**
  * The models there are, as the front ends see them: the repository in its own thread, a mirror of
  * it in a front-end thread.
  */
 export interface ModelDirectory {
-  /** @throws StatusError NOT_FOUND, or INVALID_ARGUMENT for an unknown label. */
-  acquire(spec: ModelSpec): ServedModel;
+  /**
+   * @param use What for: a 'run' of a request may be routed, recorded and run again; what only
+   *   describes a model is not. Default: 'run'.
+   * @throws StatusError NOT_FOUND, or INVALID_ARGUMENT for an unknown label.
+   */
+  acquire(spec: ModelSpec, use?: ModelUse): ServedModel;
   /**
    * Newest first.
    * @throws StatusError NOT_FOUND

@@ -5,7 +5,15 @@ import type { LoadOptions } from '../index.js';
 import { boolean, callback, checkOptions, integer, oneOf, string } from '../options.js';
 import { checkModelConfig, latestVersion, type ModelServerConfig } from './config/model-config.js';
 import { type Logger, logLevelNames, type LogOptions } from './logging.js';
+import {
+  quotaOf,
+  type RecordOptions,
+  type RecordSettings,
+  resolveRecord,
+} from './record/settings.js';
 import type { VersionToLoad } from './repository/options.js';
+import { share } from './shares.js';
+import { resolveTraffic, type Traffic, type TrafficOptions } from './traffic/config.js';
 import type { TlsOptions } from './tls.js';
 
 export interface ListenOptions {
@@ -112,6 +120,13 @@ export interface ServerOptions {
   readonly shutdownTimeoutMs?: number;
   /** Share of the requests that are logged, 0 to 1. Default: 0. */
   readonly requestLogSampling?: number;
+  /** Records a share of the requests to files, which warm models up and can be sent again. Default: none. */
+  readonly record?: RecordOptions;
+  /**
+   * Which version takes a request that names neither version nor label, and which other one runs it
+   * as well, by model. `setTraffic()` changes it. Default: the highest takes all, none runs it again.
+   */
+  readonly traffic?: TrafficOptions;
   /** A pino logger, or options for one. Default: silent. */
   readonly log?: Logger | LogOptions;
 }
@@ -144,12 +159,16 @@ export interface FrontendSettings {
   readonly maxConcurrentRequests: number;
   readonly authToken: string | undefined;
   readonly requestLogSampling: number;
+  /** With its thread's part of the files. */
+  readonly record: RecordSettings | undefined;
 }
 
 export interface ResolvedServerOptions {
   readonly config: ModelServerConfig;
   readonly frontend: FrontendSettings;
   readonly frontendThreads: number;
+  /** Of all threads together. */
+  readonly record: RecordSettings | undefined;
   readonly load: (name: string, version: VersionToLoad) => LoadOptions | Promise<LoadOptions>;
   readonly pollIntervalSeconds: number;
   readonly maxLoadRetries: number;
@@ -159,6 +178,7 @@ export interface ResolvedServerOptions {
   readonly allowLabelsForUnavailable: boolean;
   readonly shutdownDelayMs: number;
   readonly shutdownTimeoutMs: number;
+  readonly traffic: Traffic;
   readonly log: Logger | LogOptions | undefined;
 }
 
@@ -188,10 +208,15 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     'shutdownDelayMs',
     'shutdownTimeoutMs',
     'requestLogSampling',
+    'record',
+    'traffic',
     'log',
   ]);
   const rest = given['rest'] === false ? undefined : resolveRest(given['rest']);
   const grpc = given['grpc'] === false ? undefined : resolveGrpc(given['grpc']);
+  const threads = given['frontendThreads'];
+  const frontendThreads = integer(threads, 'frontendThreads', 0, 0, maxFrontendThreads);
+  const record = resolveRecord(given['record']);
   return {
     config: resolveModels(given['models']),
     frontend: {
@@ -201,9 +226,11 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
       maxConcurrentRequests:
         integer(given['maxConcurrentRequests'], 'maxConcurrentRequests', 2000, 0) || Infinity,
       authToken: resolveToken(given['authToken']),
-      requestLogSampling: share(given['requestLogSampling'], 'requestLogSampling'),
+      requestLogSampling: share(given['requestLogSampling'], 'requestLogSampling', 0),
+      record: record && { ...record, ...quotaOf(record, recordingThreads(frontendThreads)) },
     },
-    frontendThreads: integer(given['frontendThreads'], 'frontendThreads', 0, 0, maxFrontendThreads),
+    frontendThreads,
+    record,
     load: resolveLoad(given['load']),
     pollIntervalSeconds: integer(given['pollIntervalSeconds'], 'pollIntervalSeconds', 1, 0),
     maxLoadRetries: integer(given['maxLoadRetries'], 'maxLoadRetries', 5, 0),
@@ -217,8 +244,14 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     ),
     shutdownDelayMs: integer(given['shutdownDelayMs'], 'shutdownDelayMs', 0, 0),
     shutdownTimeoutMs: integer(given['shutdownTimeoutMs'], 'shutdownTimeoutMs', 25_000, 0),
+    traffic: resolveTraffic(given['traffic']),
     log: resolveLog(given['log']),
   };
+}
+
+/** The main thread has routes for other applications beside its front-end threads. */
+export function recordingThreads(frontendThreads: number): number {
+  return frontendThreads + 1;
 }
 
 function resolveModels(value: unknown): ModelServerConfig {
@@ -381,14 +414,6 @@ function resolveToken(value: unknown): string | undefined {
     throw invalidArgument('authToken', 'visible ASCII characters', 'something else');
   }
   return token;
-}
-
-function share(value: unknown, name: string): number {
-  if (value === undefined) return 0;
-  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {
-    throw invalidArgument(name, 'a number from 0 to 1', value);
-  }
-  return value;
 }
 
 function resolveLog(value: unknown): Logger | LogOptions | undefined {

@@ -22,17 +22,26 @@ export async function serveCommand(args: readonly string[], version: string): Pr
     return;
   }
   // What serves is read when it is needed: help is quick.
-  const [{ createServer }, { openLog }, { serveSettings }, { readModelServerConfig }] =
-    await Promise.all([
-      import('../../server/create-server.js'),
-      import('../../server/logging.js'),
-      import('../../server/config/from-flags.js'),
-      import('../../server/config/files.js'),
-    ]);
+  const [
+    { createServer },
+    { openLog },
+    { serveSettings },
+    { readModelServerConfig },
+    { readTraffic },
+  ] = await Promise.all([
+    import('../../server/create-server.js'),
+    import('../../server/logging.js'),
+    import('../../server/config/from-flags.js'),
+    import('../../server/config/files.js'),
+    import('../../server/config/traffic-file.js'),
+  ]);
   const { logger, flush }: OpenLog = openLog(logOptions(values));
   let server: Server;
   try {
-    const { options, modelConfigFile, warnings } = await serveSettings(flags, process.env);
+    const { options, modelConfigFile, trafficConfigFile, warnings } = await serveSettings(
+      flags,
+      process.env,
+    );
     for (const argument of unknown) {
       const nearest = nearestFlag(argument);
       logger.warn(
@@ -44,15 +53,39 @@ export async function serveCommand(args: readonly string[], version: string): Pr
     endOnSignals(server, logger, flush);
     await server.listen();
     const config = options.models as ModelServerConfig;
+    const pollSeconds = values.model_config_file_poll_wait_seconds;
+    if (trafficConfigFile !== undefined) {
+      watchFile(logger, {
+        file: trafficConfigFile,
+        what: 'The routes and shadows',
+        text: JSON.stringify(options.traffic),
+        read: async () => {
+          const traffic = await readTraffic(trafficConfigFile);
+          return {
+            text: JSON.stringify(traffic),
+            apply: () => {
+              server.setTraffic(traffic);
+              logger.info({ file: trafficConfigFile }, 'Requests go where the file says now');
+            },
+          };
+        },
+        pollSeconds,
+      });
+    }
     if (modelConfigFile === undefined) {
       // The same models: their folders are looked at again.
       process.on('SIGHUP', () => void reload(server, logger, config));
     } else {
-      watchConfig(server, logger, {
+      watchFile(logger, {
         file: modelConfigFile,
-        served: config,
-        read: readModelServerConfig,
-        pollSeconds: values.model_config_file_poll_wait_seconds,
+        what: 'The models to serve',
+        text: textOf(config),
+        read: async () => {
+          const read = await readModelServerConfig(modelConfigFile);
+          // Not waited for: a model that is slow to load must not keep a later file from being read.
+          return { text: textOf(read), apply: () => void reload(server, logger, read) };
+        },
+        pollSeconds,
       });
     }
   } catch (error) {
@@ -99,42 +132,38 @@ function endOnSignals(server: Server, logger: Logger, flush: () => Promise<void>
 
 const flushMs = 500;
 
-interface WatchedConfig {
+interface WatchedFile {
   readonly file: string;
-  /** What it held at the start. */
-  readonly served: ModelServerConfig;
-  readonly read: (file: string) => Promise<ModelServerConfig>;
+  /** What it says, at the beginning of a sentence. */
+  readonly what: string;
+  /** What it held at the start, to be compared. */
+  readonly text: string;
+  readonly read: () => Promise<{ readonly text: string; readonly apply: () => void }>;
   /** 0: only at SIGHUP. */
   readonly pollSeconds: number;
 }
 
 /** Reads the file again at SIGHUP, and when its content has changed. */
-function watchConfig(
-  server: Server,
-  logger: Logger,
-  { file, served, read, pollSeconds }: WatchedConfig,
-): void {
-  let last = textOf(served);
+function watchFile(logger: Logger, { file, what, text, read, pollSeconds }: WatchedFile): void {
+  let last = text;
   let lastFailure = '';
   const look = async (isAsked: boolean): Promise<void> => {
-    let config: ModelServerConfig;
+    let found: Awaited<ReturnType<WatchedFile['read']>>;
     try {
-      config = await read(file);
+      found = await read();
       lastFailure = '';
     } catch (error) {
-      // What is served stays, and is not told of with each look.
+      // What is in force stays, and is not told of with each look.
       const { message } = error as Error;
       if (isAsked || message !== lastFailure) {
-        logger.error({ err: error, file }, 'The models to serve could not be read again');
+        logger.error({ err: error, file }, `${what} could not be read again`);
       }
       lastFailure = message;
       return;
     }
-    const text = textOf(config);
-    if (text === last && !isAsked) return;
-    last = text;
-    // Not waited for: a model that is slow to load must not keep a later file from being read.
-    void reload(server, logger, config);
+    if (found.text === last && !isAsked) return;
+    last = found.text;
+    found.apply();
   };
   process.on('SIGHUP', () => void look(true));
   if (pollSeconds > 0) setInterval(() => void look(false), pollSeconds * 1000).unref();

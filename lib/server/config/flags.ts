@@ -12,6 +12,7 @@ export const flagGroups = {
   batching: 'Batching and threads',
   versions: 'Loading and versions',
   operations: 'Logs, metrics, shutdown',
+  traffic: 'Traffic and records',
   security: 'TLS and access',
   limits: 'Limits',
   tensorflow: 'TensorFlow',
@@ -169,6 +170,35 @@ const flags = {
     'operations',
     'milliseconds for requests in flight after that; then they are aborted',
   ),
+
+  traffic_config_file: text(
+    '',
+    'traffic',
+    'routes, shadows and rollouts by model, .yaml or .json; read again at SIGHUP',
+  ),
+  route_weights: text(
+    '',
+    'traffic',
+    'parts of the requests that name no version, by label or version: stable=90,canary=10',
+  ),
+  shadow_to: text('', 'traffic', 'label or version that runs a share of such requests as well'),
+  shadow_share: flag('float', 0.01, 'traffic', 'that share, 0 to 1', share),
+  record: text('', 'traffic', 'folder to record requests to, as warm-up records'),
+  record_sampling_rate: flag(
+    'float',
+    0.01,
+    'traffic',
+    'share of the requests that are recorded, 0 to 1',
+    share,
+  ),
+  record_max_file_bytes: whole(16 * 2 ** 20, 'traffic', 'bytes of a file of records', {
+    minimum: 1024,
+  }),
+  record_max_files: whole(16, 'traffic', 'files of records in all; the oldest goes for a new one', {
+    minimum: 1,
+    maximum: 10_000,
+  }),
+  record_responses: bool(true, 'traffic', 'record answers as well, for tenon replay'),
 
   ssl_config_file: text('', 'security', 'SSLConfig for gRPC: key, certificate, client CA'),
   rest_api_ssl_config_file: text('', 'security', 'the same for REST; it may be the same file'),

@@ -10,6 +10,7 @@ import { ConfigProto } from '../../protobuf/tensorflow-config.js';
 import type { GrpcOptions, ListenOptions, RestOptions, ServerOptions } from '../options.js';
 import type { VersionToLoad } from '../repository/options.js';
 import { tlsOptionsOf } from '../tls.js';
+import { type ModelTraffic, resolveTraffic, type TrafficOptions } from '../traffic/config.js';
 import { batchingSettings } from './batching.js';
 import {
   readBatchingParameters,
@@ -21,11 +22,14 @@ import {
 } from './files.js';
 import { type FlagValues, idleFlags, type ParsedFlags } from './flags.js';
 import { latestVersion, type ModelServerConfig } from './model-config.js';
+import { readTraffic } from './traffic-file.js';
 
 export interface ServeSettings {
   readonly options: ServerOptions;
   /** The file that says which models there are; undefined where a flag or the environment does. */
   readonly modelConfigFile: string | undefined;
+  /** The file that says where requests go; undefined where there is none. */
+  readonly trafficConfigFile: string | undefined;
   /** What should be told before serving begins. */
   readonly warnings: readonly string[];
 }
@@ -67,6 +71,14 @@ export async function serveSettings(
       );
     }
   }
+  const trafficConfigFile =
+    values.traffic_config_file === '' ? undefined : values.traffic_config_file;
+  for (const name of ['route_weights', 'shadow_to'] as const) {
+    if (trafficConfigFile === undefined || values[name] === '') continue;
+    warnings.push(`--${name} has no effect beside --traffic_config_file`);
+  }
+  const traffic =
+    trafficConfigFile === undefined ? trafficOptions(values) : await readTraffic(trafficConfigFile);
   const token = await authToken(values.auth_token_file, env);
   return {
     options: {
@@ -90,10 +102,45 @@ export async function serveSettings(
       shutdownDelayMs: values.shutdown_delay_ms,
       shutdownTimeoutMs: values.shutdown_timeout_ms,
       requestLogSampling: values.request_log_sampling_rate,
+      traffic,
+      ...(values.record !== '' && {
+        record: {
+          folder: values.record,
+          sampling: values.record_sampling_rate,
+          maxFileBytes: values.record_max_file_bytes,
+          maxFiles: values.record_max_files,
+          responses: values.record_responses,
+        },
+      }),
     },
     modelConfigFile,
+    trafficConfigFile,
     warnings,
   };
+}
+
+/** For every model. */
+function trafficOptions(values: FlagValues): TrafficOptions {
+  const { route_weights: weights, shadow_to: to, shadow_share: share } = values;
+  if (weights === '' && to === '') return {};
+  const routes = Object.fromEntries(
+    weights
+      .split(',')
+      .filter((pair) => pair.trim() !== '')
+      .map((pair) => {
+        const [target = '', weight = ''] = pair.split('=', 2).map((part) => part.trim());
+        if (target === '' || !/^(\d+\.?\d*|\.\d+)$/.test(weight)) {
+          throw new TenonError(
+            'ERR_TENON_INVALID_ARGUMENT',
+            `expected label=weight for "--route_weights", received ${JSON.stringify(pair)}`,
+          );
+        }
+        return [target, Number(weight)];
+      }),
+  );
+  const all: ModelTraffic = { routes, ...(to !== '' && { shadow: { to, share } }) };
+  resolveTraffic({ default: all }, '--route_weights, --shadow_to');
+  return { default: all };
 }
 
 /** The model of two flags, or that of TensorFlow Serving's image. */

@@ -6,6 +6,7 @@ import type { ModelServerConfig } from '../config/model-config.js';
 import type { MetricSnapshot } from '../metric-registry.js';
 import type { ModelListing, Readiness, SignatureDef } from '../models.js';
 import type { FrontendSettings } from '../options.js';
+import type { Traffic } from '../traffic/config.js';
 
 export type Transport = 'rest' | 'grpc';
 
@@ -14,6 +15,8 @@ export interface FrontendThreadData {
   readonly settings: FrontendSettings;
   /** "frontend-1" */
   readonly thread: string;
+  /** Its number among those that record requests: 0 is the main thread's. */
+  readonly recordSlot: number;
   readonly logLevel: string;
 }
 
@@ -33,7 +36,7 @@ export interface DirectoryState {
   readonly readiness: Readiness;
 }
 
-/** All metrics, or those that the page draws. */
+/** All metrics, or those that the page draws and canaries are judged by. */
 export type Measured = 'all' | 'traffic';
 
 export interface ErrorMessage {
@@ -47,6 +50,7 @@ export type ToFrontend =
   | { readonly kind: 'available'; readonly request: number; readonly version: AvailableVersion }
   | { readonly kind: 'unload'; readonly request: number; readonly id: number }
   | { readonly kind: 'connection'; readonly transport: Transport; readonly descriptor: number }
+  | { readonly kind: 'traffic'; readonly traffic: Traffic }
   | { readonly kind: 'measure'; readonly request: number; readonly what: Measured }
   | { readonly kind: 'begin-drain' }
   | { readonly kind: 'drain'; readonly timeoutMs: number }

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import type { ModelServerConfig } from '../config/model-config.js';
 import { Metrics } from '../metrics.js';
 import type { VersionStatistics } from '../oip/statistics.js';
+import { recorderOf, TrafficDirectory } from '../traffic/traffic-directory.js';
 import { endOfTurn } from '../turn.js';
 import { errorOf, messageOf } from './error-message.js';
 import { Frontend } from './frontend.js';
@@ -15,7 +16,7 @@ import type { FrontendThreadData, FromFrontend, ToFrontend } from './messages.js
 import { MirrorDirectory } from './mirror.js';
 
 const port = parentPort as NonNullable<typeof parentPort>;
-const { settings, thread, logLevel } = workerData as FrontendThreadData;
+const { settings, thread, logLevel, recordSlot } = workerData as FrontendThreadData;
 
 const post = (message: FromFrontend): void => port.postMessage(message);
 
@@ -37,7 +38,10 @@ function ask(
 }
 
 const metrics = new Metrics({ thread, models: () => models.attached(), isOneOfMany: true });
-const models = new MirrorDirectory(() => frontend?.onModelsChanged());
+const models = new MirrorDirectory(() => {
+  directory.onModelsChanged();
+  frontend?.onModelsChanged();
+});
 let frontend: Frontend | undefined;
 const log = pino(
   {
@@ -48,6 +52,12 @@ const log = pino(
   },
   { write: (line: string) => post({ kind: 'log', line }) },
 );
+
+const directory = new TrafficDirectory({
+  models,
+  metrics: metrics.routing,
+  recorder: recorderOf(settings.record, recordSlot, { log, metrics: metrics.routing }),
+});
 
 /** Versions that were there before this thread. */
 const first: Promise<void>[] = [];
@@ -64,7 +74,7 @@ async function report(request: number, work: Promise<void>): Promise<void> {
 async function start(): Promise<void> {
   frontend = await Frontend.create({
     settings,
-    models,
+    models: directory,
     metrics,
     log,
     scrape: () => ask({ kind: 'scrape' }),
@@ -89,7 +99,9 @@ async function start(): Promise<void> {
 
 /** One that has not started has nothing to end. */
 async function drain(timeoutMs: number): Promise<void> {
-  post({ kind: 'drained', cutOff: (await frontend?.drain(timeoutMs)) ?? 0 });
+  const cutOff = (await frontend?.drain(timeoutMs)) ?? 0;
+  await directory.close();
+  post({ kind: 'drained', cutOff });
 }
 
 async function remove(id: number): Promise<void> {
@@ -103,6 +115,9 @@ function receive(message: ToFrontend): void {
   switch (message.kind) {
     case 'state':
       models.update(message.state);
+      break;
+    case 'traffic':
+      directory.update(message.traffic);
       break;
     case 'available': {
       const added = report(message.request, models.add(message.version));

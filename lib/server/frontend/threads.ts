@@ -12,6 +12,7 @@ import { mergeSnapshots, type MetricSnapshot } from '../metric-registry.js';
 import type { FrontendSettings } from '../options.js';
 import { systemClock } from '../repository/clock.js';
 import type { ServedVersionInfo } from '../repository/served-version.js';
+import type { Traffic } from '../traffic/config.js';
 import { asError, errorOf, messageOf } from './error-message.js';
 import type { ServingParts } from './frontend.js';
 import type {
@@ -44,22 +45,31 @@ export class FrontendThreads {
   #retired: readonly MetricSnapshot[] = [];
   #waiting: { transport: Transport; socket: Socket }[] = [];
   #lastId = 0;
+  #traffic: Traffic;
   #isClosing = false;
   readonly #restarts = new Set<NodeJS.Timeout>();
 
-  private constructor(parts: ServingParts) {
+  private constructor(parts: ServingParts, traffic: Traffic) {
     this.#parts = parts;
+    this.#traffic = traffic;
   }
 
   /** Resolves when all threads take connections. @throws What one fails to start with. */
-  static async start(count: number, parts: ServingParts): Promise<FrontendThreads> {
+  static async start(
+    count: number,
+    parts: ServingParts,
+    traffic: Traffic,
+  ): Promise<FrontendThreads> {
     if (process.platform === 'win32') {
       throw new TenonError(
         'ERR_TENON_UNSUPPORTED',
         `expected 0 for "frontendThreads" on Windows, received ${count}`,
       );
     }
-    const threads = new FrontendThreads({ ...parts, settings: shareOf(parts.settings, count) });
+    const threads = new FrontendThreads(
+      { ...parts, settings: shareOf(parts.settings, count) },
+      traffic,
+    );
     try {
       await Promise.all(Array.from({ length: count }, (_, i) => threads.#start(i, restartMs)));
     } catch (error) {
@@ -128,6 +138,12 @@ export class FrontendThreads {
     for (const thread of this.#threads) thread.update(state);
   }
 
+  /** Tells all threads where requests go from now on. */
+  route(traffic: Traffic): void {
+    this.#traffic = traffic;
+    for (const thread of this.#threads) thread.route(traffic);
+  }
+
   #state(): DirectoryState {
     const { models } = this.#parts;
     return { models: models.list(), readiness: models.readiness() };
@@ -181,6 +197,7 @@ export class FrontendThreads {
     this.#threads.push(thread);
     for (const version of this.#versions.values()) void thread.add(version).catch(() => undefined);
     thread.update(this.#state());
+    thread.route(this.#traffic);
     await thread.start();
     if (this.#isClosing) return;
     for (const { transport, socket } of this.#waiting.splice(0)) this.accept(transport, socket);
@@ -217,6 +234,7 @@ class FrontendThread {
     const data: FrontendThreadData = {
       settings: parts.settings,
       thread: this.name,
+      recordSlot: index + 1,
       logLevel: parts.log.level,
     };
     this.#worker = new Worker(program(), { workerData: data, name: `tenon ${this.name}` });
@@ -269,6 +287,10 @@ class FrontendThread {
 
   update(state: DirectoryState): void {
     this.#post({ kind: 'state', state });
+  }
+
+  route(traffic: Traffic): void {
+    this.#post({ kind: 'traffic', traffic });
   }
 
   measure(what: Measured, timeoutMs: number): Promise<readonly MetricSnapshot[]> {

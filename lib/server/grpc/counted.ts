@@ -29,7 +29,11 @@ export function counted(
     const started = performance.now();
     metrics?.started('GRPC');
     const outcome: Outcome = { model: '', version: undefined, signature: undefined };
-    const context: CallContext = { signal: call.signal, timeoutMs: call.timeLeftMs() };
+    const context: CallContext = {
+      signal: call.signal,
+      timeoutMs: call.timeLeftMs(),
+      message: request,
+    };
     const ended = (status: StatusName): void => {
       metrics?.ended('GRPC');
       metrics?.request({

@@ -11,9 +11,10 @@ import type { Parameters } from '../../codec/oip/parameters.js';
 import { StatusError } from '../../codec/status.js';
 import type { EngineName, Signature, Tensor, TensorSpec, ValueSpec } from '../../index.js';
 import type { Entrypoint } from '../metrics.js';
-import type { ModelDirectory, ModelSpec, ServedModel, VersionStatus } from '../models.js';
+import type { ModelDirectory, ModelSpec, ModelUse, ServedModel, VersionStatus } from '../models.js';
 import { packageVersion } from '../package-version.js';
 import { invalid, statusOf } from '../tfserving/errors.js';
+import { letGo } from '../tfserving/let-go.js';
 import type { CallContext, NamedTensor, TensorFlowServing } from '../tfserving/service.js';
 import { classesOf } from './classification.js';
 import { requestParameters } from './parameters.js';
@@ -171,9 +172,9 @@ export class OpenInference {
    * @throws StatusError NOT_FOUND for an unknown model or version, UNAVAILABLE for one that does not
    *   serve now, INVALID_ARGUMENT for an unknown label.
    */
-  acquire(spec: ModelSpec): ServedModel {
+  acquire(spec: ModelSpec, use?: ModelUse): ServedModel {
     try {
-      return this.#models.acquire(spec);
+      return this.#models.acquire(spec, use);
     } catch (error) {
       if (!(error instanceof StatusError) || error.status !== 'NOT_FOUND') throw statusOf(error);
       const [latest] = this.#statuses(spec);
@@ -186,7 +187,7 @@ export class OpenInference {
    * @throws StatusError as `acquire`; INVALID_ARGUMENT for an unknown signature.
    */
   modelMetadata(spec: ModelSpec, signatureName = ''): ModelMetadata {
-    const served = this.acquire(spec);
+    const served = this.acquire(spec, 'describe');
     try {
       const signature = signatureOf(served, signatureName);
       const isOne = spec.version !== undefined || spec.label !== undefined;
@@ -221,7 +222,7 @@ export class OpenInference {
    * @throws StatusError as `modelMetadata`.
    */
   modelConfiguration(spec: ModelSpec): ModelConfiguration {
-    const served = this.acquire(spec);
+    const served = this.acquire(spec, 'describe');
     try {
       const { name, model, maxRows } = served;
       const signature = signatureOf(served, '');
@@ -307,7 +308,7 @@ export class OpenInference {
         outputs: outputs.map((output, i) => classified(output, wanted[i] as RequestedOutput)),
       };
     } catch (error) {
-      for (const { tensor } of outputs) tensor.dispose();
+      for (const { tensor } of outputs) letGo(tensor);
       throw error;
     }
   }
@@ -497,7 +498,7 @@ function classified(output: NamedTensor, { classification = 0 }: RequestedOutput
   if (classification === 0) return output;
   const { name, tensor } = output;
   const classes = classesOf(tensor, classification, `output "${name}"`);
-  tensor.dispose();
+  letGo(tensor);
   return { name, tensor: classes };
 }
 

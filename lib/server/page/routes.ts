@@ -101,7 +101,7 @@ export const pageRoutes: FastifyPluginCallback<PageOptions> = (
     if (typeof model !== 'string' || typeof version !== 'string' || !/^\d{1,18}$/.test(version)) {
       throw new StatusError('INVALID_ARGUMENT', 'expected "model" and "version" in the query');
     }
-    const served = models.acquire({ name: model, version: BigInt(version) });
+    const served = models.acquire({ name: model, version: BigInt(version) }, 'describe');
     try {
       void sendJson(reply, JSON.stringify(signaturesOf(served)));
     } finally {

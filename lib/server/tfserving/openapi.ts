@@ -246,7 +246,7 @@ function modelPaths(models: ModelDirectory): Record<string, Schema> {
     if (!versions.some(({ state }) => state === 'AVAILABLE')) continue;
     let served: ServedModel;
     try {
-      served = models.acquire({ name });
+      served = models.acquire({ name }, 'describe');
     } catch {
       continue; // unloaded meanwhile
     }

@@ -37,6 +37,11 @@ export interface CallContext {
   readonly timeoutMs?: number | undefined;
   /** Higher ones go first. Default: 0. */
   readonly priority?: number | undefined;
+  /**
+   * The request as a serialized message of TensorFlow Serving's, where it came as one: it is recorded
+   * as it is.
+   */
+  readonly message?: Uint8Array | undefined;
 }
 
 export interface PredictRequest {
@@ -178,11 +183,18 @@ export class TensorFlowServing<Config = unknown> {
     checkFeeds(plan, request.feeds);
     const wanted = wantedOutputs(plan, request.outputFilter);
     const { feeds, method = 'Predict' } = request;
-    const toResult = (results: RunResults): PredictResult => ({
-      signatureName,
-      version: served.version,
-      outputs: wanted.map((name) => ({ name, tensor: results[name] as Tensor })),
-    });
+    const toResult = (results: RunResults): PredictResult => {
+      const outputs = wanted.map((name) => ({ name, tensor: results[name] as Tensor }));
+      served.observer?.answered({
+        kind: 'predict',
+        message: call.message,
+        signatureName,
+        feeds,
+        outputFilter: request.outputFilter ?? [],
+        outputs,
+      });
+      return { signatureName, version: served.version, outputs };
+    };
     const results = this.#run(served, plan, method, feeds, wanted, call);
     return results instanceof Promise ? results.then(toResult) : toResult(results);
   }
@@ -198,7 +210,7 @@ export class TensorFlowServing<Config = unknown> {
     served: ServedModel,
     body: Uint8Array,
   ): string | Buffer | Promise<string | Buffer> | undefined {
-    if (served.maxRows !== undefined) return undefined;
+    if (served.maxRows !== undefined || served.observer !== undefined) return undefined;
     const plan = this.#plan(served, defaultSignature);
     if (plan === undefined) return undefined;
     plan.json ??= jsonRunOf(served.model, defaultSignature) ?? null;
@@ -226,6 +238,23 @@ export class TensorFlowServing<Config = unknown> {
     request: ExamplesRequest,
     call: CallContext = {},
   ): Promise<ClassifyResult> {
+    const result = await this.#classify(served, request, call);
+    const { signatureName, classifications } = result;
+    served.observer?.answered({
+      kind: 'classify',
+      message: call.message,
+      signatureName,
+      examples: request.examples,
+      classifications,
+    });
+    return result;
+  }
+
+  async #classify(
+    served: ServedModel,
+    request: ExamplesRequest,
+    call: CallContext,
+  ): Promise<ClassifyResult> {
     const signatureName = request.signatureName || defaultSignature;
     const plan = this.#examplesPlan(served, signatureName);
     const wanted = this.#checkClassify(served, plan);
@@ -246,6 +275,23 @@ export class TensorFlowServing<Config = unknown> {
     served: ServedModel,
     request: ExamplesRequest,
     call: CallContext = {},
+  ): Promise<RegressResult> {
+    const result = await this.#regress(served, request, call);
+    const { signatureName, values } = result;
+    served.observer?.answered({
+      kind: 'regress',
+      message: call.message,
+      signatureName,
+      examples: request.examples,
+      values,
+    });
+    return result;
+  }
+
+  async #regress(
+    served: ServedModel,
+    request: ExamplesRequest,
+    call: CallContext,
   ): Promise<RegressResult> {
     const signatureName = request.signatureName || defaultSignature;
     const plan = this.#examplesPlan(served, signatureName);
@@ -278,28 +324,45 @@ export class TensorFlowServing<Config = unknown> {
     const started = performance.now();
     const served = this.#models.acquire(first);
     try {
-      this.#checkTasks(served, tasks);
-      const results: InferenceResult[] = [];
-      for (const { modelSpec, methodName } of tasks) {
-        const { signatureName } = modelSpec;
-        const left: CallContext = { ...call, timeoutMs: timeLeft(call.timeoutMs, started) };
-        const request = { signatureName, examples };
-        const { name } = served;
-        results.push(
-          methodName === classifyMethod
-            ? { kind: 'classify', name, ...(await this.classify(served, request, left)) }
-            : { kind: 'regress', name, ...(await this.regress(served, request, left)) },
-        );
-      }
+      const results = await this.#infer(served, tasks, examples, call, started);
+      served.observer?.answered({
+        kind: 'multiInference',
+        message: call.message,
+        examples,
+        results,
+      });
       return results;
     } finally {
       served.release();
     }
   }
 
+  async #infer(
+    served: ServedModel,
+    tasks: readonly InferenceTask[],
+    examples: readonly Uint8Array[],
+    call: CallContext,
+    started: number,
+  ): Promise<readonly InferenceResult[]> {
+    this.#checkTasks(served, tasks);
+    const results: InferenceResult[] = [];
+    for (const { modelSpec, methodName } of tasks) {
+      const { signatureName } = modelSpec;
+      const left: CallContext = { ...call, timeoutMs: timeLeft(call.timeoutMs, started) };
+      const request = { signatureName, examples };
+      const { name } = served;
+      results.push(
+        methodName === classifyMethod
+          ? { kind: 'classify', name, ...(await this.#classify(served, request, left)) }
+          : { kind: 'regress', name, ...(await this.#regress(served, request, left)) },
+      );
+    }
+    return results;
+  }
+
   /** GetModelMetadata's signature_def. */
   metadata(spec: ModelSpec): MetadataResult {
-    const served = this.#models.acquire(spec);
+    const served = this.#models.acquire(spec, 'describe');
     try {
       return {
         name: served.name,
