@@ -6,6 +6,7 @@ import { createGunzip, createInflate } from 'node:zlib';
 import { StatusError } from '../codec/status.js';
 import { nativeAddon } from '../native/load.js';
 import { HttpError } from './http-status.js';
+import { messageMemory } from './tensor-memory.js';
 
 export interface BodyLimits {
   /** Bytes of one body, decompressed. */
@@ -44,11 +45,6 @@ export interface Body {
 /** Up to here a body gets memory of its declared length at once, which it fills as it comes. */
 const believedBytes = 8 << 20;
 const firstCapacity = 64 << 10;
-
-/** Feeds of fewer bytes are copied on their way to the engine, whoever owns them. */
-const ownedMinBytes = 16 * 1024;
-/** What engines take as it is. */
-const tensorAlignment = 64;
 
 /** What is read of a refused body, and dropped, so that its sender comes to read the answer. */
 const maxDrainedBytes = 64 << 20;
@@ -236,18 +232,10 @@ class Collector {
       : Math.min(Math.max(firstCapacity, end, 2 * (this.#buffer?.length ?? 0)), this.#maxBytes);
     const before = this.#buffer;
     const wasOwned = this.isOwned;
-    const grown = this.#allocate(Math.max(end, capacity));
-    before?.copy(grown, 0, 0, this.length);
-    this.#buffer = grown;
+    const grown = messageMemory(Math.max(end, capacity), this.#tensorsAt);
+    before?.copy(grown.bytes, 0, 0, this.length);
+    this.#buffer = grown.bytes;
+    this.isOwned = grown.isOwned;
     if (wasOwned) nativeAddon().release(before?.buffer as ArrayBuffer);
-  }
-
-  #allocate(byteLength: number): Buffer {
-    if (this.#tensorsAt === undefined || byteLength <= ownedMinBytes) {
-      return Buffer.allocUnsafeSlow(byteLength);
-    }
-    const start = (tensorAlignment - (this.#tensorsAt % tensorAlignment)) % tensorAlignment;
-    this.isOwned = true;
-    return Buffer.from(nativeAddon().alloc(start + byteLength), start, byteLength);
   }
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import type { CodecMeasures } from '../../lib/server/inference-metrics.js';
 import type { RequestMeasures } from '../../lib/server/metrics.js';
 import { fixtureModel } from '../helpers/fixture-models.js';
 import { type CallOptions, failureOf, GrpcClient, type Message } from '../helpers/grpc.js';
@@ -13,6 +14,7 @@ import { fixture } from '../helpers/paths.js';
 let served: ServedFixtures;
 let client: GrpcClient;
 const measured: RequestMeasures[] = [];
+const codecMeasured: CodecMeasures[] = [];
 
 beforeAll(async () => {
   served = await serveFixtures(
@@ -35,6 +37,7 @@ beforeAll(async () => {
     {
       metrics: {
         request: (measures) => measured.push(measures),
+        codec: (measures) => codecMeasured.push(measures),
         runtime: () => undefined,
         examples: () => undefined,
         started: () => undefined,
@@ -140,8 +143,25 @@ describe('a model', () => {
     });
   });
 
+  it('has a configuration as Triton has it', async () => {
+    const { config } = await call('ModelConfig', { name: 'digits' });
+    expect(config).toEqual({
+      name: 'digits',
+      platform: 'onnx_onnxv1',
+      backend: 'onnxruntime',
+      input: [{ name: 'images', data_type: 'TYPE_FP32', dims: ['-1', '8', '8', '1'] }],
+      output: [{ name: 'probabilities', data_type: 'TYPE_FP32', dims: ['-1', '10'] }],
+    });
+    const strings = await call('ModelConfig', { name: 'strings' });
+    expect(strings['config']).toMatchObject({
+      input: expect.arrayContaining([
+        { name: 'text', data_type: 'TYPE_STRING', dims: ['-1'] },
+      ]) as unknown[],
+    });
+  });
+
   it('has to be known, and so has its version', async () => {
-    for (const method of ['ModelReady', 'ModelMetadata']) {
+    for (const method of ['ModelReady', 'ModelMetadata', 'ModelConfig']) {
       for (const request of [{ name: 'none' }, { name: 'half', version: '5' }]) {
         expect((await failureOf(call(method, request))).code).toBe('NOT_FOUND');
       }
@@ -298,6 +318,23 @@ describe('ModelInfer', () => {
     const [y] = typed['outputs'] as [{ contents: { fp32_contents: number[] } }];
     expect(y.contents.fp32_contents).toHaveLength(values.length);
     expect(y.contents.fp32_contents[999_999]).toBe(999 / 2 + 3);
+  });
+
+  it('feeds large raw tensors as they came, wherever in the message they are', async () => {
+    codecMeasured.length = 0;
+    const content = bytesOf([...new Array<number>(20_000).keys()]);
+    for (let length = 0; length < 8; length++) {
+      const response = await infer({
+        model_name: 'half',
+        id: 'x'.repeat(length),
+        inputs: [tensor('x', 'FP32', [20_000])],
+        raw_input_contents: [content],
+      });
+      const [bytes] = response['raw_output_contents'] as [Buffer];
+      expect(bytes.readFloatLE(4 * 19_999)).toBe(19_999 / 2 + 3);
+    }
+    const each = { model: 'half', entrypoint: 'GRPC', passedBytes: 80_000, copiedBytes: 0 };
+    expect(codecMeasured).toMatchObject(new Array(8).fill(each));
   });
 
   it('gives classes in place of numbers', async () => {
@@ -562,5 +599,14 @@ describe('the repository', () => {
     expect(ready.every(({ state }) => state === 'READY')).toBe(true);
     const other = failureOf(call('RepositoryIndex', { repository_name: 'other' }));
     expect((await other).code).toBe('UNIMPLEMENTED');
+  });
+
+  it('takes no requests to load models where nobody may ask for it', async () => {
+    for (const method of ['RepositoryModelLoad', 'RepositoryModelUnload']) {
+      const refused = failureOf(call(method, { model_name: 'half' }));
+      expect((await refused).code).toBe('UNIMPLEMENTED');
+      expect((await failureOf(call(method))).code).toBe('INVALID_ARGUMENT');
+    }
+    expect((await failureOf(call('ModelStatistics'))).code).toBe('UNIMPLEMENTED');
   });
 });

@@ -279,6 +279,42 @@ describe.each([0, 2])('gRPC with %i front-end threads', (frontendThreads) => {
     expect(await server?.metrics()).toContain(
       'tenon_requests_total{model_name="half",version="124",signature="serving_default",method="ModelInfer",entrypoint="GRPC",status="OK"} 1\n',
     );
+    expect(await client.inference('ModelStatistics', { name: 'half' })).toMatchObject({
+      model_stats: [
+        {
+          name: 'half',
+          version: '124',
+          inference_count: '1',
+          execution_count: '1',
+          inference_stats: { success: { count: '1' }, compute_infer: { count: '1' } },
+        },
+      ],
+    });
+  });
+
+  it('unloads and loads models as Triton’s clients and KServe’s ask', async () => {
+    await serve({ frontendThreads, grpc: { port: 0 } });
+    const client = grpcClient(`127.0.0.1:${server?.grpcPort}`);
+    for (const request of [{ model_name: 'half' }, { repository_name: 'half' }]) {
+      expect(await client.inference('RepositoryModelUnload', request)).toEqual({
+        model_name: 'half',
+        isUnloaded: true,
+      });
+      expect(await client.inference('ModelReady', { name: 'half' })).toEqual({});
+      expect(await client.inference('RepositoryModelLoad', request)).toEqual({
+        model_name: 'half',
+        isLoaded: true,
+      });
+      expect(await client.inference('ModelReady', { name: 'half' })).toEqual({ ready: true });
+    }
+    const config = { model_name: 'half', parameters: { config: { string_param: '{}' } } };
+    expect((await failureOf(client.inference('RepositoryModelLoad', config))).code).toBe(
+      'INVALID_ARGUMENT',
+    );
+    for (const method of ['RepositoryModelLoad', 'RepositoryModelUnload']) {
+      const unknown = client.inference(method, { model_name: '../half' });
+      expect((await failureOf(unknown)).code).toBe('NOT_FOUND');
+    }
   });
 
   it('reloads what is served', async () => {

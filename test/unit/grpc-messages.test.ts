@@ -2,6 +2,7 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
+import { Tensor } from '../../lib/index.js';
 import {
   decompress,
   encodeStatusMessage,
@@ -33,6 +34,27 @@ describe('messages in a stream', () => {
       }
       expect(found).toEqual(bodies);
       expect(reader.isWithin).toBe(false);
+    }
+  });
+
+  it('with tensors are put where these are aligned, in memory of Tenon’s own', () => {
+    const body = Buffer.from(Uint8Array.from({ length: 50_000 }, (_, i) => i));
+    for (const size of [1000, 16_384]) {
+      for (const tensorsAt of [1, 17, 64, 129]) {
+        const reader = new MessageReader(100_000);
+        reader.tensorsAt = (first) => {
+          expect(first).toEqual(body.subarray(0, first.length));
+          return tensorsAt;
+        };
+        const bytes = Buffer.concat([frame(body), frame(Buffer.from('next'))]);
+        for (let at = 0; at < bytes.length; at += size) reader.push(bytes.subarray(at, at + size));
+        const message = reader.next()?.bytes as Buffer;
+        expect(message).toEqual(body);
+        expect((message.byteOffset + tensorsAt) % 64).toBe(0);
+        expect(Tensor.isOwned(message)).toBe(true);
+        expect(reader.next()?.bytes.toString()).toBe('next');
+        expect(reader.isWithin).toBe(false);
+      }
     }
   });
 

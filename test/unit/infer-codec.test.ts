@@ -6,6 +6,7 @@ import {
   decodeModelInferRequestHead,
   encodeModelInferResponse,
   isRaw,
+  rawContentsAt,
 } from '../../lib/codec/proto/index.js';
 import { StatusError, type StatusName } from '../../lib/codec/status.js';
 import type { DType, TypedArray } from '../../lib/tensor/dtypes.js';
@@ -288,6 +289,17 @@ describe('a request', () => {
       shape: [],
       data: Float32Array.of(4),
     });
+  });
+
+  it('shows by its first bytes where raw contents begin', () => {
+    const content = bytesOf(Float64Array.of(1, 2));
+    const bytes = inferRequest({ model_name: 'm', ...raw('FP64', [2], content) });
+    const at = bytes.indexOf(content);
+    expect(rawContentsAt(bytes)).toBe(at);
+    expect(rawContentsAt(bytes.subarray(0, at))).toBe(at);
+    expect(rawContentsAt(bytes.subarray(0, at - 1))).toBeUndefined();
+    expect(rawContentsAt(inferRequest(input('FP32', [1], { fp32_contents: [1] })))).toBeUndefined();
+    expect(rawContentsAt(Buffer.of(0xff, 0xff))).toBeUndefined();
   });
 
   it('counts what became a tensor as it is, and what was copied', () => {

@@ -8,6 +8,7 @@
  * more memory than eight times its own length.
  */
 
+import { TenonError } from '../../errors.js';
 import { InferParameter } from '../../protobuf/open-inference.js';
 import { WireReader, WireType, WireWriter } from '../../protobuf/wire.js';
 import type { DType, TypedArray } from '../../tensor/dtypes.js';
@@ -20,6 +21,7 @@ import {
   countStrings,
   type RawBudget,
   type RawCounts,
+  type RawOptions,
   tensorFromRaw,
   tensorHead,
 } from '../oip/raw.js';
@@ -120,6 +122,26 @@ export function decodeModelInferRequestHead(bytes: Uint8Array): ModelInferReques
       rawInputContents,
     };
   });
+}
+
+/**
+ * Where in a ModelInferRequest the first raw content begins, by the request's first bytes; undefined
+ * where they do not show it.
+ */
+export function rawContentsAt(first: Uint8Array): number | undefined {
+  const reader = newReader(first, 'ModelInferRequest');
+  try {
+    while (reader.position < reader.end) {
+      const tag = reader.tag();
+      if (tag !== rawContentsTag) reader.skip(tag);
+      // What it announces may still be on its way.
+      else if (reader.uint32() > 0) return reader.position;
+    }
+  } catch (error) {
+    // A request that goes on elsewhere, or none at all, which its decoder will tell.
+    if (!(error instanceof TenonError)) throw error;
+  }
+  return undefined;
 }
 
 function newReader(bytes: Uint8Array, message: string): WireReader {
@@ -280,7 +302,11 @@ export function isRaw({ rawInputContents }: ModelInferRequestHead): boolean {
  *   come both raw and typed, or raw for fewer or more inputs than there are; RESOURCE_EXHAUSTED for
  *   more than 2^20 strings; INTERNAL.
  */
-export function decodeInferTensors(head: ModelInferRequestHead, counts: RawCounts): Tensor[] {
+export function decodeInferTensors(
+  head: ModelInferRequestHead,
+  counts: RawCounts,
+  options: RawOptions = {},
+): Tensor[] {
   const { inputs, rawInputContents } = head;
   if (isRaw(head)) {
     const typed = inputs.find(({ contents }) => contents !== undefined && contents.length > 0);
@@ -304,7 +330,7 @@ export function decodeInferTensors(head: ModelInferRequestHead, counts: RawCount
         tensors.push(
           raw === undefined
             ? tensorFromContents(input, budget)
-            : tensorFromRaw({ ...input, subject: subjectOf(input) }, raw, budget, counts),
+            : tensorFromRaw({ ...input, subject: subjectOf(input) }, raw, budget, counts, options),
         );
       }
     } catch (error) {

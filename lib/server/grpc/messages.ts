@@ -8,6 +8,7 @@ import { gunzip, inflate, type InputType } from 'node:zlib';
 import { promisify } from 'node:util';
 
 import { StatusError } from '../../codec/status.js';
+import { messageMemory } from '../tensor-memory.js';
 
 export const prefixLength = 5;
 
@@ -18,6 +19,11 @@ export interface FramedMessage {
 
 /** Puts the pieces of a stream together to messages. Holds what came, and nothing on its word. */
 export class MessageReader {
+  /**
+   * Tells from a message's first bytes where tensors begin in it, which are to be fed as they lie
+   * there: see `messageMemory`. Default: nowhere.
+   */
+  tensorsAt: ((first: Buffer) => number | undefined) | undefined;
   readonly #maxBytes: number;
   #pieces: Buffer[] = [];
   #held = 0;
@@ -76,9 +82,22 @@ export class MessageReader {
       this.#pieces.shift();
       return first;
     }
-    const all = Buffer.concat(this.#pieces);
-    this.#pieces = all.byteLength > count ? [all.subarray(count)] : [];
-    return all.subarray(0, count);
+    return this.#joined(count, this.tensorsAt?.(first));
+  }
+
+  #joined(count: number, tensorsAt: number | undefined): Buffer {
+    const { bytes } = messageMemory(count, tensorsAt);
+    let length = 0;
+    let used = 0;
+    let rest: Buffer | undefined;
+    while (length < count) {
+      const piece = this.#pieces[used++] as Buffer;
+      piece.copy(bytes, length, 0, count - length);
+      if (piece.byteLength > count - length) rest = piece.subarray(count - length);
+      length += piece.byteLength;
+    }
+    this.#pieces.splice(0, used, ...(rest === undefined ? [] : [rest]));
+    return bytes;
   }
 }
 

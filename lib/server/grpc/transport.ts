@@ -76,7 +76,13 @@ export interface StreamListener {
 /** What throws ends the call. */
 export type StreamHandler = (call: StreamCall) => StreamListener;
 
-export type GrpcMethod = { readonly unary: UnaryHandler } | { readonly stream: StreamHandler };
+export type GrpcMethod = ({ readonly unary: UnaryHandler } | { readonly stream: StreamHandler }) & {
+  /**
+   * Where, by their first bytes, tensors begin in the method's messages: they are then put where the
+   * tensors are aligned, large ones into memory of Tenon's own.
+   */
+  readonly tensorsAt?: ((first: Buffer) => number | undefined) | undefined;
+};
 
 /** What came of a call, for a log or a trace. */
 export interface CallOutcome {
@@ -392,6 +398,7 @@ class OpenCall implements StreamCall {
     const { stream } = this;
     const { options } = this.#transport;
     const isUnary = 'unary' in method;
+    this.#reader.tensorsAt = method.tensorsAt;
     try {
       const timeout = this.headers['grpc-timeout'] as string | undefined;
       if (timeout !== undefined) this.#setDeadline(parseTimeout(timeout));

@@ -14,16 +14,29 @@ import {
   encodeModelStreamInferResponse,
   type InferInput,
   isRaw,
+  rawContentsAt,
 } from '../../codec/proto/index.js';
+import type { RawCounts } from '../../codec/oip/raw.js';
 import { StatusError } from '../../codec/status.js';
-import type { Tensor } from '../../index.js';
+import { Tensor } from '../../index.js';
 import type { MessageType } from '../../protobuf/message.js';
 import {
+  DataType,
+  InferStatistics,
+  ModelConfig,
+  ModelConfigRequest,
+  ModelConfigResponse,
+  ModelDynamicBatching,
+  ModelInput,
   ModelMetadataRequest,
   ModelMetadataResponse,
+  ModelOutput,
   ModelReadyRequest,
   ModelReadyResponse,
   type ModelRepositoryParameter,
+  ModelStatistics,
+  ModelStatisticsRequest,
+  ModelStatisticsResponse,
   RepositoryIndexRequest,
   RepositoryIndexResponse,
   RepositoryModelLoadRequest,
@@ -36,6 +49,7 @@ import {
   ServerMetadataResponse,
   ServerReadyRequest,
   ServerReadyResponse,
+  type StatisticDuration,
 } from '../../protobuf/open-inference.js';
 import { counted, type Outcome } from '../grpc/counted.js';
 import type { GrpcMethod, StreamCall, StreamListener, UnaryHandler } from '../grpc/transport.js';
@@ -45,10 +59,13 @@ import { letGo } from '../tfserving/let-go.js';
 import { modelSpec } from './model-spec.js';
 import type {
   CallContext,
+  Duration,
+  ModelConfiguration,
   NamedTensor,
   OpenInference,
   RequestedOutput,
   TensorMetadata,
+  VersionStatistics,
 } from './service.js';
 
 export const inferenceService = 'inference.GRPCInferenceService';
@@ -64,10 +81,12 @@ export function openInferenceMethods({
   service,
   metrics,
 }: OpenInferenceGrpcOptions): [string, GrpcMethod][] {
-  const infer = counted(metrics, 'ModelInfer', (...call) => modelInfer(service, ...call));
+  const infer = counted(metrics, 'ModelInfer', (...call) =>
+    modelInfer({ service, metrics }, ...call),
+  );
   const methods: Record<string, GrpcMethod> = {
-    ModelInfer: { unary: infer },
-    ModelStreamInfer: { stream: (call) => new InferStream(call, infer) },
+    ModelInfer: { unary: infer, tensorsAt: rawContentsAt },
+    ModelStreamInfer: { stream: (call) => new InferStream(call, infer), tensorsAt: rawContentsAt },
     ServerLive: unary(ServerLiveRequest, ServerLiveResponse, () => ({ live: true })),
     ServerReady: unary(ServerReadyRequest, ServerReadyResponse, () => ({
       ready: service.serverReady(),
@@ -89,6 +108,17 @@ export function openInferenceMethods({
         outputs: metadata.outputs.map(tensorMetadata),
       };
     }),
+    ModelConfig: unary(ModelConfigRequest, ModelConfigResponse, ({ name, version }) => ({
+      config: modelConfig(service.modelConfiguration(modelSpec(name, version))),
+    })),
+    ModelStatistics: unary(
+      ModelStatisticsRequest,
+      ModelStatisticsResponse,
+      async ({ name, version }) => {
+        const spec = name === '' ? undefined : modelSpec(name, version);
+        return { modelStats: (await service.statistics(spec)).map(modelStatistics) };
+      },
+    ),
     RepositoryIndex: unary(RepositoryIndexRequest, RepositoryIndexResponse, (request) => {
       onlyRepository(request.repositoryName);
       const models = service.repositoryIndex(request.ready);
@@ -134,11 +164,12 @@ function unary<Request extends object, Response extends object>(
 }
 
 async function modelInfer(
-  service: OpenInference,
+  { service, metrics }: OpenInferenceGrpcOptions,
   request: Buffer,
   context: CallContext,
   outcome: Outcome,
 ): Promise<Uint8Array> {
+  const started = performance.now();
   const head = decodeModelInferRequestHead(request);
   outcome.model = head.modelName;
   const served = service.acquire(modelSpec(head.modelName, head.modelVersion));
@@ -147,9 +178,13 @@ async function modelInfer(
   try {
     outcome.version = served.version;
     const wanted = head.outputs.map(requestedOutput);
-    tensors = decodeInferTensors(head, { passed: 0, copied: 0 });
+    // What is not of Tenon's own is copied on its way to the engine.
+    const isOwned = isRaw(head) && Tensor.isOwned(request);
+    const counts: RawCounts = { passed: 0, copied: 0 };
+    tensors = decodeInferTensors(head, counts, { isOwned });
     const feeds = feedsOf(head.inputs, tensors);
     const { parameters } = head;
+    const decodedAt = performance.now();
     const result = await service.infer(
       served,
       { parameters, feeds, outputs: wanted, api: 'GRPC' },
@@ -157,15 +192,22 @@ async function modelInfer(
     );
     ({ outputs } = result);
     outcome.signature = result.signatureName;
-    return encodeModelInferResponse(
-      {
-        modelName: result.modelName,
-        modelVersion: String(result.modelVersion),
-        id: head.id,
-        outputs,
-      },
+    const ranAt = performance.now();
+    const { modelName, modelVersion } = result;
+    const answer = encodeModelInferResponse(
+      { modelName, modelVersion: String(modelVersion), id: head.id, outputs },
       isRaw(head),
     );
+    metrics?.codec?.({
+      model: modelName,
+      version: modelVersion,
+      entrypoint: 'GRPC',
+      inputMicros: (decodedAt - started) * 1000,
+      outputMicros: (performance.now() - ranAt) * 1000,
+      passedBytes: counts.passed,
+      copiedBytes: counts.copied,
+    });
+    return answer;
   } catch (error) {
     throw timeoutExpired(error, context) ?? error;
   } finally {
@@ -211,6 +253,57 @@ function tensorMetadata({ name, datatype, shape }: TensorMetadata): {
   shape: bigint[];
 } {
   return { name, datatype, shape: shape.map(BigInt) };
+}
+
+function modelConfig(configuration: ModelConfiguration): ModelConfig {
+  const { name, platform, backend, maxBatchSize, inputs, outputs } = configuration;
+  return ModelConfig.create({
+    name,
+    platform,
+    backend,
+    maxBatchSize,
+    input: inputs.map((input) => ModelInput.create(configTensor(input))),
+    output: outputs.map((output) => ModelOutput.create(configTensor(output))),
+    schedulingChoice:
+      maxBatchSize > 0
+        ? { case: 'dynamicBatching', value: ModelDynamicBatching.create() }
+        : undefined,
+  });
+}
+
+function configTensor({ name, datatype, shape }: TensorMetadata): {
+  name: string;
+  dataType: number;
+  dims: bigint[];
+} {
+  const type = datatype === 'BYTES' ? 'STRING' : datatype;
+  return { name, dataType: DataType[`TYPE_${type}`], dims: shape.map(BigInt) };
+}
+
+function modelStatistics(statistics: VersionStatistics): ModelStatistics {
+  return ModelStatistics.create({
+    name: statistics.name,
+    version: statistics.version,
+    lastInference: whole(statistics.lastInference),
+    inferenceCount: whole(statistics.inferenceCount),
+    executionCount: whole(statistics.executionCount),
+    inferenceStats: InferStatistics.create({
+      success: duration(statistics.success),
+      fail: duration(statistics.fail),
+      queue: duration(statistics.queue),
+      computeInput: duration(statistics.computeInput),
+      computeInfer: duration(statistics.computeInfer),
+      computeOutput: duration(statistics.computeOutput),
+    }),
+  });
+}
+
+function duration({ count, ns }: Duration): StatisticDuration {
+  return { count: whole(count), ns: whole(ns) };
+}
+
+function whole(value: number): bigint {
+  return BigInt(Math.round(value));
 }
 
 /** KServe's message has the model's name where Triton's has the repository's. */
