@@ -520,10 +520,12 @@ describe('ModelInfer refuses', () => {
     const deadline = await failure(slow, { deadline: new Date(Date.now() + 100) });
     expect(deadline.code).toBe('DEADLINE_EXCEEDED');
     const timeout = { ...slow, parameters: { timeout: integer(50_000) } };
-    expect(await failure(timeout)).toEqual({
-      code: 'UNAVAILABLE',
-      details: 'Request timeout expired',
-    });
+    for (const options of [{}, { deadline: new Date(Date.now() + 60_000) }]) {
+      expect(await failure(timeout, options)).toEqual({
+        code: 'UNAVAILABLE',
+        details: 'Request timeout expired',
+      });
+    }
     // The slow runs would be in the way of this one.
     const quick = tensor('n', 'INT64', [], { int64_contents: [1] });
     expect(await infer({ ...slow, inputs: [quick] })).toHaveProperty('outputs');

@@ -209,7 +209,7 @@ async function modelInfer(
     });
     return answer;
   } catch (error) {
-    throw timeoutExpired(error, context) ?? error;
+    throw timeoutExpired(error, context, performance.now() - started) ?? error;
   } finally {
     for (const tensor of tensors) letGo(tensor);
     for (const { tensor } of outputs) letGo(tensor);
@@ -221,9 +221,13 @@ async function modelInfer(
  * The time that a request gives itself by its parameter has run out: that is no deadline of gRPC's,
  * and the protocol has it as UNAVAILABLE.
  */
-function timeoutExpired(error: unknown, { timeoutMs }: CallContext): StatusError | undefined {
+function timeoutExpired(
+  error: unknown,
+  { timeoutMs = Infinity }: CallContext,
+  elapsedMs: number,
+): StatusError | undefined {
   if (!(error instanceof StatusError) || error.status !== 'DEADLINE_EXCEEDED') return undefined;
-  if (timeoutMs !== undefined) return undefined;
+  if (elapsedMs >= timeoutMs) return undefined;
   return new StatusError('UNAVAILABLE', 'Request timeout expired', { cause: error });
 }
 
