@@ -59,6 +59,7 @@ export const names = [
   'oip-grpc',
   'rest-threads',
   'version-swap',
+  'page-polling',
 ];
 
 const defaultBlockMs = 60;

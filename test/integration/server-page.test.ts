@@ -78,8 +78,13 @@ const sumOfCounts = (pairs: readonly number[] = []): number =>
 const files = {
   '/': ['text/html; charset=utf-8', 'index.html'],
   '/page/style.css': ['text/css; charset=utf-8', 'style.css'],
-  '/page/main.js': ['text/javascript; charset=utf-8', 'main.js'],
+  '/page/ask.js': ['text/javascript; charset=utf-8', 'ask.js'],
   '/page/charts.js': ['text/javascript; charset=utf-8', 'charts.js'],
+  '/page/dom.js': ['text/javascript; charset=utf-8', 'dom.js'],
+  '/page/fields.js': ['text/javascript; charset=utf-8', 'fields.js'],
+  '/page/main.js': ['text/javascript; charset=utf-8', 'main.js'],
+  '/page/predict.js': ['text/javascript; charset=utf-8', 'predict.js'],
+  '/page/results.js': ['text/javascript; charset=utf-8', 'results.js'],
   '/page/tensors.js': ['text/javascript; charset=utf-8', 'tensors.js'],
   '/page/icon.svg': ['image/svg+xml', 'icon.svg'],
 } as const;

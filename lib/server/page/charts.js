@@ -37,6 +37,8 @@ export class Chart {
   #svg = svg('svg', { height, role: 'img' });
   #grid = svg('g', { class: 'grid' });
   #lines = svg('g');
+  /** Over the lines. */
+  #label = svg('g', { class: 'grid' });
   #cursor = svg('line', { class: 'cursor', y1: margin.top, y2: height - margin.bottom });
   /** @type {HTMLElement[]} */
   #readings = [];
@@ -66,7 +68,7 @@ export class Chart {
     });
     caption.append(heading, list);
     this.#cursor.setAttribute('visibility', 'hidden');
-    this.#svg.append(this.#grid, this.#lines, this.#cursor);
+    this.#svg.append(this.#grid, this.#lines, this.#label, this.#cursor);
     this.#figure.append(caption, this.#svg);
     this.#svg.addEventListener('pointermove', ({ offsetX }) => onLook(this.#timeAt(offsetX)));
     this.#svg.addEventListener('pointerleave', () => onLook(undefined));
@@ -121,7 +123,8 @@ export class Chart {
     };
     const label = svg('text', { x: margin.left + 2, y: y(top) + 11 });
     label.textContent = text(top);
-    this.#grid.replaceChildren(rule(top), rule(top / 2), rule(0), label);
+    this.#grid.replaceChildren(rule(top), rule(top / 2), rule(0));
+    this.#label.replaceChildren(label);
     this.#lines.replaceChildren(...names.flatMap((_, i) => this.#line(i, y)));
     this.#read();
   }

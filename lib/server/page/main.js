@@ -1,104 +1,22 @@
-// The page: asks the server for its numbers, shows its models, and runs predictions. What comes from the
-// server or a model is only ever set as text.
+// The page: asks the server for its numbers, and shows its models and how busy they are.
 
+import { AccessError, askJson, onToken } from './ask.js';
 import { Chart, spanMs } from './charts.js';
+import { byId, make, nameOf } from './dom.js';
+import { forgetSignatures, showForm } from './predict.js';
 import {
   bytesText,
-  countOf,
-  cropOf,
-  curlCommand,
   durationText,
-  exampleSizes,
-  examplesBody,
-  exampleText,
-  imageInput,
-  imageText,
-  isDistribution,
-  isSendable,
-  maxElements,
+  keyOf,
   microsText,
-  modelUrl,
-  nestedSizes,
   numberText,
-  predictBody,
   quantileOf,
-  rangesFor,
-  readJson,
-  rowsOf,
-  shapeText,
-  topOf,
   trafficBetween,
 } from './tensors.js';
 
 /** Latencies and batches are those of so many milliseconds; a second of them says little. */
 const windowMs = 10_000;
 const retryMs = 2_000;
-/** Characters of an answer that are shown. */
-const maxShown = 20_000;
-/** Bytes of a body that a command to copy has. */
-const maxCommand = 4_096;
-const maxRows = 4;
-const topCount = 5;
-
-const byId = (id) => document.getElementById(id);
-
-/** An element with properties, or attributes where a name has a dash, and children: texts are texts. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes('-')) element.setAttribute(name, value);
-    else element[name] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-/** A name that somebody made up: kept apart from the text around it, whatever is in it. */
-const nameOf = (name) => make('bdi', { className: 'name' }, name === '' ? '(empty)' : name);
-
-// --- Asking -------------------------------------------------------------------------------------
-
-/** In this tab's memory only. */
-let token;
-
-class AccessError extends Error {}
-
-async function ask(url, options = {}) {
-  const response = await fetch(url, {
-    ...options,
-    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-    cache: 'no-store',
-    credentials: 'omit',
-    redirect: 'error',
-  });
-  if (response.status === 401) {
-    askForToken();
-    throw new AccessError('The server wants a token');
-  }
-  return response;
-}
-
-async function askJson(url) {
-  const response = await ask(url);
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error ?? response.statusText);
-  return answer;
-}
-
-function askForToken() {
-  const form = byId('access');
-  if (!form.hidden) return;
-  form.hidden = false;
-  byId('token').focus();
-}
-
-byId('access').addEventListener('submit', (event) => {
-  event.preventDefault();
-  token = byId('token').value.trim();
-  byId('token').value = '';
-  byId('access').hidden = true;
-  poll();
-});
 
 // --- Numbers ------------------------------------------------------------------------------------
 
@@ -142,7 +60,7 @@ function receive(numbers) {
   // Another process has counts of its own, and its models may be others.
   if (last !== undefined && last.numbers.server.startedAt !== numbers.server.startedAt) {
     history = [];
-    signatures.clear();
+    forgetSignatures();
   }
   const versions = new Map();
   for (const model of numbers.models) {
@@ -155,8 +73,6 @@ function receive(numbers) {
   showModels(numbers.models);
   showCharts();
 }
-
-const keyOf = (name, version) => `${version} ${name}`;
 
 /** What has happened between two answers; of one model, or of all. */
 function between(before, after, model) {
@@ -324,6 +240,12 @@ const rows = new Map();
 let rowNames;
 let selected = decodeHash();
 
+window.addEventListener('hashchange', () => {
+  selected = decodeHash();
+  const latest = history.at(-1);
+  if (latest !== undefined) showModels(latest.numbers.models);
+});
+
 function decodeHash() {
   try {
     return decodeURIComponent(/^#model=(.*)$/.exec(location.hash)?.[1] ?? '');
@@ -424,11 +346,13 @@ function showDetail(model) {
   if (shown.name !== model.name) {
     const versions = make('section', { className: 'card', 'aria-label': 'Versions' });
     const form = make('div');
-    detail.replaceChildren(make('h2', {}, nameOf(model.name)), versions, form);
-    shown = { name: model.name, versions, form, numbers: new Map() };
+    const engine = make('span', { className: 'note' });
+    detail.replaceChildren(make('h2', {}, nameOf(model.name), engine), versions, form);
+    shown = { name: model.name, engine, versions, form, numbers: new Map() };
   }
   if (shown.key !== key) {
     shown.key = key;
+    shown.engine.textContent = mainVersion(model)?.engine ?? '';
     showVersions(model);
     const available = model.versions.filter(({ state }) => state === 'AVAILABLE');
     const formKey = JSON.stringify([available.map(({ version }) => version), model.labels]);
@@ -462,10 +386,9 @@ function showVersions({ name, versions, labels }) {
           'th',
           { scope: 'row' },
           version.version,
-          ...own.map((label) => make('span', { className: 'label' }, nameOf(label))),
+          ...own.flatMap((label) => [' ', make('span', { className: 'label' }, nameOf(label))]),
         ),
         make('td', {}, stateBadge(version)),
-        make('td', { className: 'note' }, version.engine ?? ''),
         requests,
         failures,
       ),
@@ -475,7 +398,7 @@ function showVersions({ name, versions, labels }) {
         make(
           'tr',
           { className: 'error' },
-          make('td', { colSpan: 5 }, make('bdi', {}, version.error)),
+          make('td', { colSpan: 4 }, make('bdi', {}, version.error)),
         ),
       );
     }
@@ -485,650 +408,14 @@ function showVersions({ name, versions, labels }) {
     shown.versions.replaceChildren(make('p', { className: 'empty' }, make('bdi', {}, reason)));
     return;
   }
-  const titles = ['Version', 'State', 'Engine', 'Requests', 'Failed'];
+  const titles = ['Version', 'State', 'Requests', 'Failed'];
   const head = titles.map((title, i) =>
-    make('th', { scope: 'col', className: i > 2 ? 'number' : '' }, title),
+    make('th', { scope: 'col', className: i > 1 ? 'number' : '' }, title),
   );
   shown.versions.replaceChildren(
     make('table', {}, make('thead', {}, make('tr', {}, ...head)), body),
   );
 }
 
-// --- Signatures and predictions -----------------------------------------------------------------
-
-/** By version and model; of a version they never change. */
-const signatures = new Map();
-
-async function signaturesOf(name, version) {
-  const key = keyOf(name, version);
-  if (!signatures.has(key)) {
-    const query = new URLSearchParams({ model: name, version });
-    const asked = askJson(`page/signatures.json?${query}`);
-    asked.catch(() => signatures.delete(key));
-    signatures.set(key, asked);
-  }
-  return signatures.get(key);
-}
-
-async function showForm(model, available, place) {
-  if (available.length === 0) {
-    place.replaceChildren(make('p', { className: 'card empty' }, 'No version serves now.'));
-    return;
-  }
-  const newest = available[0].version;
-  const places = [
-    [`newest (${newest})`, {}, newest],
-    ...available.map(({ version }) => [version, { versions: version }, version]),
-    ...model.labels
-      .filter(([, version]) => available.some((each) => each.version === version))
-      .map(([label, version]) => [`label ${label}`, { labels: label }, version]),
-  ];
-  const versionSelect = make(
-    'select',
-    {},
-    ...places.map(([text], i) => new Option(text, String(i))),
-  );
-  const signatureSelect = make('select');
-  const table = make('section', { className: 'card', 'aria-label': 'Signatures' });
-  const inputs = make('div', { className: 'inputs' });
-  const result = make('section', { className: 'result', 'aria-live': 'polite' });
-  const run = make('button', { className: 'primary' }, 'Run');
-  const form = make(
-    'form',
-    { className: 'card try', noValidate: true },
-    make(
-      'div',
-      { className: 'fields' },
-      make('label', {}, 'Version ', versionSelect),
-      make('label', {}, 'Signature ', signatureSelect),
-    ),
-    inputs,
-    make('div', {}, run),
-    result,
-  );
-  place.replaceChildren(
-    make('h3', {}, 'Signatures'),
-    table,
-    make('h3', {}, 'Run a prediction'),
-    form,
-  );
-
-  let described = [];
-  let fields = [];
-  let version;
-  const signature = () => described[Number(signatureSelect.value)];
-  const showInputs = () => {
-    result.replaceChildren();
-    const chosen = signature();
-    fields = chosen === undefined ? [] : fieldsOf(chosen);
-    inputs.replaceChildren(...fields.map(({ element }) => element));
-    run.disabled = fields.some(({ isFit }) => !isFit) || chosen === undefined;
-  };
-  const showVersion = async () => {
-    const [, , wanted] = places[Number(versionSelect.value)];
-    if (version === wanted) return;
-    version = wanted;
-    try {
-      const answer = await signaturesOf(model.name, wanted);
-      if (version !== wanted) return;
-      const before = signature()?.name ?? 'serving_default';
-      described = answer.signatures;
-      signatureSelect.replaceChildren(
-        ...described.map(({ name }, i) => new Option(name, String(i), false, name === before)),
-      );
-      table.replaceChildren(...described.map(signatureTable));
-      showInputs();
-    } catch (error) {
-      version = undefined;
-      table.replaceChildren(make('p', { className: 'empty' }, error.message));
-    }
-  };
-  versionSelect.addEventListener('change', () => void showVersion());
-  signatureSelect.addEventListener('change', showInputs);
-
-  let running;
-  form.addEventListener('submit', async (event) => {
-    event.preventDefault();
-    if (running !== undefined) {
-      running.abort();
-      return;
-    }
-    const texts = fields.map((field) => ({ name: field.name, text: field.read() }));
-    if (texts.some(({ text }) => text === undefined)) return;
-    const [, where] = places[Number(versionSelect.value)];
-    const chosen = signature();
-    const verb = verbOf(chosen);
-    const body =
-      verb === 'predict'
-        ? predictBody(chosen.name, texts)
-        : examplesBody(chosen.name, texts[0]?.text ?? '[]');
-    running = new AbortController();
-    run.textContent = 'Stop';
-    const url = modelUrl(model.name, where, verb);
-    const hasImage = fields.some(({ isImage }) => isImage?.() === true);
-    try {
-      await runOnce({ url, body, chosen, hasImage, result, signal: running.signal });
-    } finally {
-      running = undefined;
-      run.textContent = 'Run';
-    }
-  });
-  await showVersion();
-}
-
-function verbOf({ methodName }) {
-  const [, verb] = /^tensorflow\/serving\/(classify|regress)$/.exec(methodName ?? '') ?? [];
-  return verb ?? 'predict';
-}
-
-function signatureTable({ name, methodName, inputs, outputs }, i, all) {
-  const row = (direction) => (spec) =>
-    make(
-      'tr',
-      {},
-      make('td', { className: 'note' }, direction),
-      make('th', { scope: 'row' }, nameOf(spec.name)),
-      make(
-        'td',
-        {},
-        spec.kind === 'tensor' ? spec.dtype : spec.kind,
-        spec.optional ? make('span', { className: 'note' }, ' optional') : '',
-      ),
-      make('td', { className: 'mono' }, spec.kind === 'tensor' ? shapeText(spec.shape) : ''),
-    );
-  const head = ['', 'Name', 'Type', 'Shape'].map((title) => make('th', { scope: 'col' }, title));
-  return make(
-    'details',
-    { open: all.length < 4 || name === 'serving_default' },
-    make(
-      'summary',
-      {},
-      nameOf(name),
-      make(
-        'span',
-        { className: 'note' },
-        ` ${methodName?.replace('tensorflow/serving/', '') ?? ''}`,
-      ),
-    ),
-    make(
-      'table',
-      {},
-      make('thead', {}, make('tr', {}, ...head)),
-      make('tbody', {}, ...inputs.map(row('in')), ...outputs.map(row('out'))),
-    ),
-  );
-}
-
-// --- Fields -------------------------------------------------------------------------------------
-
-function fieldsOf(signature) {
-  if (verbOf(signature) !== 'predict') {
-    const text = '[\n  {"x": 1.0}\n]';
-    return [textField({ name: 'examples' }, 'tensorflow.Example, each its features by name', text)];
-  }
-  return signature.inputs.map((spec) => {
-    if (spec.kind !== 'tensor' || !isSendable(spec.dtype)) {
-      const kind = spec.kind === 'tensor' ? spec.dtype : spec.kind;
-      return {
-        name: spec.name,
-        isFit: false,
-        read: () => undefined,
-        element: make(
-          'p',
-          { className: 'empty' },
-          nameOf(spec.name),
-          ` is ${kind}, which JSON does not carry here.`,
-        ),
-      };
-    }
-    return tensorField(spec);
-  });
-}
-
-let lastId = 0;
-
-/** A field of one input, with a place for what is wrong with it. */
-function frame(name, note, ...children) {
-  const trouble = make('p', { className: 'trouble', id: `trouble-${++lastId}`, role: 'alert' });
-  const element = make(
-    'fieldset',
-    {},
-    make('legend', {}, nameOf(name), make('span', { className: 'note' }, ` ${note}`)),
-    ...children,
-    trouble,
-  );
-  return { element, trouble };
-}
-
-function editor(label) {
-  return make('textarea', {
-    rows: 5,
-    spellcheck: false,
-    autocapitalize: 'off',
-    'aria-label': label,
-  });
-}
-
-function readText(area, trouble) {
-  trouble.textContent = '';
-  area.removeAttribute('aria-invalid');
-  try {
-    readJson(area.value);
-    return area.value.trim();
-  } catch (error) {
-    trouble.textContent = `This is no JSON: ${error.message}`;
-    area.setAttribute('aria-invalid', 'true');
-    area.setAttribute('aria-describedby', trouble.id);
-    area.focus();
-    return undefined;
-  }
-}
-
-function fitRows(area) {
-  area.rows = Math.min(14, Math.max(2, area.value.split('\n').length));
-}
-
-function textField({ name }, note, text) {
-  const area = editor(`JSON of ${name}`);
-  area.value = text;
-  fitRows(area);
-  const { element, trouble } = frame(name, note, area);
-  return { name, element, isFit: true, read: () => readText(area, trouble) };
-}
-
-function tensorField(spec) {
-  const { name, dtype, shape } = spec;
-  const image = imageInput(spec);
-  const sizes = exampleSizes(shape);
-  const text = exampleText(dtype, sizes);
-  const kinds = [
-    ...(image === undefined ? [] : [['image', 'Image']]),
-    ...(text === undefined ? [] : [['json', 'JSON']]),
-    ...(dtype === 'string' || dtype === 'bool'
-      ? []
-      : [
-          ['random', 'Random'],
-          ['zeros', 'Zeros'],
-        ]),
-  ];
-  let kind = image?.isLikely
-    ? 'image'
-    : kinds.some(([each]) => each === 'json')
-      ? 'json'
-      : 'random';
-  const body = make('div');
-  const { element, trouble } = frame(name, `${dtype} ${shapeText(shape)}`);
-  const parts = new Map();
-  const part = () => {
-    if (!parts.has(kind)) {
-      parts.set(
-        kind,
-        kind === 'image'
-          ? imagePart(spec, image, trouble)
-          : kind === 'json'
-            ? jsonPart(name, text, trouble)
-            : fillPart(spec, sizes, kind, trouble),
-      );
-    }
-    return parts.get(kind);
-  };
-  const show = () => {
-    trouble.textContent = '';
-    body.replaceChildren(part().element);
-  };
-  if (kinds.length > 1) {
-    const group = `kind-${++lastId}`;
-    const choices = kinds.map(([value, title]) => {
-      const radio = make('input', { type: 'radio', name: group, value, checked: value === kind });
-      radio.addEventListener('change', () => {
-        kind = value;
-        show();
-      });
-      return make('label', {}, radio, make('span', {}, title));
-    });
-    const choice = make(
-      'div',
-      { className: 'choice', role: 'radiogroup', 'aria-label': `Values of ${name}` },
-      ...choices,
-    );
-    trouble.before(choice);
-  }
-  trouble.before(body);
-  show();
-  return { name, element, isFit: true, isImage: () => kind === 'image', read: () => part().read() };
-}
-
-function jsonPart(name, text, trouble) {
-  const area = editor(`JSON of ${name}`);
-  area.value = text;
-  fitRows(area);
-  return { element: area, read: () => readText(area, trouble) };
-}
-
-/** Values that nobody writes, of a size that somebody may choose. */
-function fillPart({ dtype, shape }, sizes, kind, trouble) {
-  const boxes = sizes.map((size, i) =>
-    typeof shape[i] === 'number' && shape[i] >= 0
-      ? undefined
-      : sizeBox(`${shape[i] ?? `dimension ${i}`}`, size),
-  );
-  const open = boxes.filter((box) => box !== undefined);
-  const what = kind === 'random' ? 'Random values' : 'Zeros';
-  const element = make(
-    'div',
-    { className: 'fields' },
-    make(
-      'span',
-      { className: 'note' },
-      open.length === 0 ? `${what} of the shape above.` : `${what}, where the shape is open:`,
-    ),
-    ...open.map(({ label }) => label),
-  );
-  return {
-    element,
-    read: () => {
-      const actual = sizes.map((size, i) => boxes[i]?.value() ?? size);
-      const text = exampleText(dtype, actual, kind);
-      trouble.textContent =
-        text === undefined
-          ? `${numberText(countOf(actual))} values are more than this page sends (${numberText(maxElements)}).`
-          : '';
-      return text;
-    },
-  };
-}
-
-function sizeBox(title, size) {
-  const input = make('input', {
-    type: 'number',
-    min: '1',
-    max: '100000',
-    value: String(size),
-    'aria-label': `Size of ${title}`,
-  });
-  const label = make('label', { className: 'size' }, nameOf(title), ' ', input);
-  const value = () => Math.min(100_000, Math.max(0, Math.round(Number(input.value)) || 0));
-  return { label, input, value };
-}
-
-/** A place to drop an image on, and how it becomes a tensor. */
-function imagePart({ name, dtype }, { isBatch, options }, trouble) {
-  const [first] = options;
-  const canvas = make('canvas', {
-    width: first.width ?? 224,
-    height: first.height ?? 224,
-    hidden: true,
-    role: 'img',
-    'aria-label': 'What the model sees',
-  });
-  const file = make('input', {
-    type: 'file',
-    accept: 'image/*',
-    'aria-label': `Image for ${name}`,
-  });
-  const hint = make('span', {}, 'Drop an image here, or click to choose one');
-  const drop = make('label', { className: 'drop' }, canvas, hint, file);
-  const select = (entries) => make('select', {}, ...entries.map((each) => new Option(each, each)));
-  const layout = select(options.map((each) => each.layout));
-  const range = select(rangesFor(dtype));
-  const inverted = make('input', { type: 'checkbox' });
-  const height = first.height === undefined ? sizeBox('height', 224) : undefined;
-  const width = first.width === undefined ? sizeBox('width', 224) : undefined;
-  const element = make(
-    'div',
-    { className: 'image' },
-    drop,
-    make(
-      'div',
-      { className: 'fields' },
-      ...(options.length > 1
-        ? [make('label', {}, 'Layout ', layout)]
-        : [make('span', { className: 'note' }, first.layout)]),
-      make('label', {}, 'Values ', range),
-      make('label', {}, inverted, ' Inverted'),
-      ...[height, width].filter((box) => box !== undefined).map(({ label }) => label),
-    ),
-  );
-
-  let bitmap;
-  const chosen = () => options.find((each) => each.layout === layout.value) ?? first;
-  const sizes = () => ({
-    height: chosen().height ?? height?.value() ?? 0,
-    width: chosen().width ?? width?.value() ?? 0,
-  });
-  const draw = () => {
-    if (bitmap === undefined) return false;
-    const to = sizes();
-    if (to.height < 1 || to.width < 1 || to.height * to.width * 3 > maxElements) {
-      trouble.textContent = `An image of ${to.width} × ${to.height} cannot be sent from this page.`;
-      return false;
-    }
-    trouble.textContent = '';
-    canvas.width = to.width;
-    canvas.height = to.height;
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    context.fillStyle = '#fff';
-    context.fillRect(0, 0, to.width, to.height);
-    context.imageSmoothingQuality = 'high';
-    const from = cropOf(bitmap, to);
-    context.drawImage(bitmap, from.x, from.y, from.width, from.height, 0, 0, to.width, to.height);
-    if (chosen().channels === 1 || inverted.checked)
-      recolor(context, to, chosen().channels === 1, inverted.checked);
-    canvas.hidden = false;
-    return true;
-  };
-  const take = async (given) => {
-    if (given === undefined) return;
-    try {
-      bitmap = await createImageBitmap(given);
-      hint.textContent = `${given.name}, ${bitmap.width} × ${bitmap.height}`;
-      draw();
-    } catch {
-      trouble.textContent = `${given.name} is no image that this browser reads.`;
-    }
-  };
-  file.addEventListener('change', () => void take(file.files[0]));
-  drop.addEventListener('dragover', (event) => {
-    event.preventDefault();
-    drop.classList.add('over');
-  });
-  drop.addEventListener('dragleave', () => drop.classList.remove('over'));
-  drop.addEventListener('drop', (event) => {
-    event.preventDefault();
-    drop.classList.remove('over');
-    void take(event.dataTransfer.files[0]);
-  });
-  for (const control of [layout, inverted, height?.input, width?.input]) {
-    control?.addEventListener('change', draw);
-  }
-  return {
-    element,
-    read: () => {
-      if (bitmap === undefined) {
-        trouble.textContent = 'An image is missing.';
-        return undefined;
-      }
-      if (!draw()) return undefined;
-      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-      // What is on the canvas is inverted already.
-      return imageText(data, {
-        ...sizes(),
-        ...pick(chosen()),
-        isBatch,
-        range: range.value,
-        isInverted: false,
-      });
-    },
-  };
-}
-
-const pick = ({ layout, channels }) => ({ layout, channels });
-
-/** The canvas shows what the model gets. */
-function recolor(context, { width, height }, isGray, isInverted) {
-  const image = context.getImageData(0, 0, width, height);
-  const { data } = image;
-  for (let i = 0; i < data.length; i += 4) {
-    const gray = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
-    for (let c = 0; c < 3; c++) {
-      const level = isGray ? gray : data[i + c];
-      data[i + c] = isInverted ? 255 - level : level;
-    }
-  }
-  context.putImageData(image, 0, 0);
-}
-
-// A file that misses its place must not be opened instead of this page.
-for (const type of ['dragover', 'drop']) {
-  window.addEventListener(type, (event) => event.preventDefault());
-}
-
-// --- Results ------------------------------------------------------------------------------------
-
-async function runOnce({ url, body, chosen, hasImage, result, signal }) {
-  const started = performance.now();
-  try {
-    const response = await ask(url, { method: 'POST', body, signal });
-    const text = await response.text();
-    const took = performance.now() - started;
-    const version = response.headers.get('model-version');
-    const facts = [
-      response.ok ? 'OK' : `Error ${response.status}`,
-      microsText(took * 1000),
-      ...(version === null ? [] : [`version ${version}`]),
-      `${bytesText(body.length)} sent`,
-      `${bytesText(text.length)} received`,
-    ];
-    result.replaceChildren(
-      make('p', { className: `outcome ${response.ok ? 'good' : 'bad'}` }, facts.join(' · ')),
-      ...(response.ok ? outputsOf(text, chosen, hasImage) : [make('pre', {}, errorOf(text))]),
-      more('Answer', text),
-      more('The same with curl', commandFor(url, body)),
-    );
-  } catch (error) {
-    const message = signal.aborted ? 'Stopped.' : error.message;
-    result.replaceChildren(make('p', { className: 'outcome bad' }, message));
-  }
-}
-
-function errorOf(text) {
-  try {
-    return readJson(text).error ?? text;
-  } catch {
-    return text.slice(0, maxShown);
-  }
-}
-
-function more(title, text) {
-  const isCut = text.length > maxShown;
-  const all = isCut
-    ? `${text.slice(0, maxShown)}\n… ${numberText(text.length - maxShown)} characters more`
-    : text;
-  return make('details', {}, make('summary', {}, title), make('pre', { tabIndex: 0 }, all));
-}
-
-function commandFor(url, body) {
-  const address = new URL(url, location.href).href;
-  if (body.length > maxCommand) {
-    return curlCommand(address, '@request.json', token !== undefined).concat(
-      '\n# the request has ',
-      bytesText(body.length),
-    );
-  }
-  return curlCommand(address, body, token !== undefined);
-}
-
-function outputsOf(text, { outputs }, hasImage) {
-  let answer;
-  try {
-    answer = readJson(text);
-  } catch {
-    return [];
-  }
-  if (Array.isArray(answer.results)) return answer.results.slice(0, maxRows).map(resultRow);
-  const values = answer.outputs;
-  const named =
-    outputs.length === 1
-      ? [[outputs[0].name, values]]
-      : outputs
-          .filter(({ name }) => Object.hasOwn(values ?? {}, name))
-          .map(({ name }) => [name, values[name]]);
-  return named.map(([name, value]) => {
-    const sizes = nestedSizes(value);
-    const title = make(
-      'h4',
-      {},
-      nameOf(name),
-      make('span', { className: 'note' }, ` [${sizes.join(', ')}]`),
-    );
-    const rows = rowsOf(value);
-    const isRanked =
-      rows !== undefined && (rows.every(isDistribution) || (hasImage && rows[0].length > 2));
-    if (!isRanked) return make('div', {}, title, make('pre', { tabIndex: 0 }, valueText(value)));
-    const cut =
-      rows.length > maxRows
-        ? [make('p', { className: 'note' }, `${rows.length - maxRows} rows more in the answer`)]
-        : [];
-    return make('div', {}, title, ...rows.slice(0, maxRows).map(bars), ...cut);
-  });
-}
-
-function valueText(value) {
-  const text =
-    JSON.stringify(value, undefined, nestedSizes(value).length > 1 ? 1 : undefined) ?? '';
-  const flat = text.replace(
-    /\[\s+([^[\]{}]*?)\s+\]/g,
-    (_, inner) => `[${inner.replace(/\s+/g, ' ')}]`,
-  );
-  return flat.length > 4000 ? `${flat.slice(0, 4000)} …` : flat;
-}
-
-/** The highest values of a row. */
-function bars(row) {
-  const isShare = isDistribution(row);
-  const top = topOf(row, topCount);
-  const longest = isShare
-    ? 1
-    : Math.max(...top.map(({ value }) => Math.abs(value)), Number.MIN_VALUE);
-  return barList(
-    top.map(({ index, value }) => ({
-      label: String(index),
-      share: Math.max(0, value) / longest,
-      text: isShare ? `${(value * 100).toFixed(1)} %` : String(Number(value.toPrecision(4))),
-    })),
-  );
-}
-
-/** Of a classification, labels with scores; of a regression, a value. */
-function resultRow(row) {
-  if (!Array.isArray(row)) return make('pre', {}, String(row));
-  const top = row.slice(0, 20).map(([label, score]) => ({ label, score }));
-  const longest = Math.max(...top.map(({ score }) => Math.abs(score ?? 0)), Number.MIN_VALUE);
-  return barList(
-    top.map(({ label, score }, i) => ({
-      label: label === '' ? String(i) : String(label),
-      share: Math.max(0, score ?? 0) / longest,
-      text: String(score),
-    })),
-  );
-}
-
-function barList(entries) {
-  return make(
-    'ol',
-    { className: 'bars' },
-    ...entries.map(({ label, share, text }) => {
-      const bar = make('span', { className: 'bar-value' });
-      bar.style.width = `${(100 * share).toFixed(1)}%`;
-      return make(
-        'li',
-        {},
-        make('span', { className: 'bar-label' }, nameOf(label)),
-        make('span', { className: 'bar-track' }, bar),
-        make('span', { className: 'bar-text' }, text),
-      );
-    }),
-  );
-}
-
+onToken(poll);
 poll();

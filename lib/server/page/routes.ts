@@ -7,10 +7,15 @@ import type { ValueSpec } from '../../index.js';
 import { errorBody, httpStatusOfError } from '../http-status.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
 import type { PageAccess } from '../options.js';
+import ask from './ask.js?raw';
 import charts from './charts.js?raw';
+import dom from './dom.js?raw';
+import fields from './fields.js?raw';
 import icon from './icon.svg?raw';
 import html from './index.html?raw';
 import main from './main.js?raw';
+import predict from './predict.js?raw';
+import results from './results.js?raw';
 import style from './style.css?raw';
 import tensors from './tensors.js?raw';
 
@@ -21,13 +26,15 @@ export interface PageOptions {
   readonly access: Exclude<PageAccess, 'off'>;
 }
 
+const scripts = { ask, charts, dom, fields, main, predict, results, tensors };
+
 const files: readonly (readonly [path: string, contentType: string, text: string])[] = [
   ['/', 'text/html; charset=utf-8', html],
   ['/page/style.css', 'text/css; charset=utf-8', style],
-  ['/page/main.js', 'text/javascript; charset=utf-8', main],
-  ['/page/charts.js', 'text/javascript; charset=utf-8', charts],
-  ['/page/tensors.js', 'text/javascript; charset=utf-8', tensors],
   ['/page/icon.svg', 'image/svg+xml', icon],
+  ...Object.entries(scripts).map(
+    ([name, text]) => [`/page/${name}.js`, 'text/javascript; charset=utf-8', text] as const,
+  ),
 ];
 
 /**

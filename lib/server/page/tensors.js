@@ -114,7 +114,7 @@ export function rangesFor(dtype) {
  *
  * @param rgba Four numbers of 0 to 255 a pixel, row by row.
  */
-export function imageText(rgba, { height, width, channels, layout, isBatch, range, isInverted }) {
+export function imageText(rgba, { height, width, channels, layout, isBatch, range }) {
   const scale = ranges[range];
   const value = (pixel, channel) => {
     const at = pixel * 4;
@@ -122,7 +122,7 @@ export function imageText(rgba, { height, width, channels, layout, isBatch, rang
       channels === 1
         ? 0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2]
         : rgba[at + channel];
-    const scaled = scale(isInverted ? 255 - level : level);
+    const scaled = scale(level);
     return range === '0..255' ? Math.round(scaled) : Math.round(scaled * 1e5) / 1e5;
   };
   const list = (length, item) => `[${Array.from({ length }, (_, i) => item(i)).join(',')}]`;
@@ -140,6 +140,9 @@ export function cropOf(from, to) {
   const height = to.height * scale;
   return { x: (from.width - width) / 2, y: (from.height - height) / 2, width, height };
 }
+
+/** Of a version of a model: no version has a space. */
+export const keyOf = (name, version) => `${version} ${name}`;
 
 /** A JSON text whose numbers go out as they were written, 64-bit ones and NaN included. */
 export function predictBody(signature, inputs) {
