@@ -15,13 +15,6 @@ interface ModelNumbers {
   readonly stats: ModelStats;
 }
 
-interface EndedRequest {
-  readonly model: string;
-  readonly version: bigint;
-  readonly isSuccess: boolean;
-  readonly micros: number;
-}
-
 /** What became of the tensors of one request. */
 export interface CodecMeasures {
   readonly model: string;
@@ -55,7 +48,8 @@ export const inferenceSeries = {
   queued: 'tenon_inference_queue_waits_total',
 } as const;
 
-interface Series {
+/** Of one version. */
+export interface InferenceSeries {
   readonly success: { add(amount: number): void };
   readonly failure: { add(amount: number): void };
   readonly duration: { add(amount: number): void };
@@ -104,14 +98,14 @@ export class InferenceMetrics {
     help: 'Bytes of binary inputs of the Open Inference Protocol, fed as they lay in the request or copied before.',
     labels: ['entrypoint', 'way'],
   });
-  readonly #series = new Map<string, Series>();
+  readonly #series = new Map<string, InferenceSeries>();
 
   constructor(thread: string) {
     this.#thread = thread;
   }
 
-  ended({ model, version, isSuccess, micros }: EndedRequest): void {
-    const series = this.#of(model, version);
+  /** A request of the version that `of` gave these of has ended. */
+  ended(series: InferenceSeries, isSuccess: boolean, micros: number): void {
     if (isSuccess) {
       series.success.add(1);
       series.duration.add(micros);
@@ -123,7 +117,7 @@ export class InferenceMetrics {
   }
 
   codec(measures: CodecMeasures): void {
-    const series = this.#of(measures.model, measures.version);
+    const series = this.of(measures.model, measures.version);
     series.decoded.add(1);
     series.input.add(measures.inputMicros);
     series.output.add(measures.outputMicros);
@@ -154,7 +148,7 @@ export class InferenceMetrics {
     ];
   }
 
-  #of(model: string, version: bigint): Series {
+  of(model: string, version: bigint): InferenceSeries {
     const key = `${version} ${model}`;
     let series = this.#series.get(key);
     if (series === undefined) {

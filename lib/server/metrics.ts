@@ -10,6 +10,7 @@ import type { Model, ModelStats } from '../index.js';
 import {
   type CodecMeasures,
   InferenceMetrics,
+  type InferenceSeries,
   modelInferenceMetrics,
 } from './inference-metrics.js';
 import {
@@ -94,6 +95,19 @@ interface RequestSeries {
   readonly latency: { observe(micros: number): void };
   readonly versionCount: { add(amount: number): void };
   readonly versionLatency: { observe(micros: number): void };
+  /** Where it is a method that infers. */
+  readonly inference: InferenceSeries | undefined;
+}
+
+function isAlike(a: RequestMeasures, b: RequestMeasures): boolean {
+  return (
+    a.model === b.model &&
+    a.version === b.version &&
+    a.signature === b.signature &&
+    a.method === b.method &&
+    a.entrypoint === b.entrypoint &&
+    a.status === b.status
+  );
 }
 
 export interface MetricsOptions {
@@ -178,6 +192,8 @@ export class Metrics implements ServingMetrics {
   });
   readonly #inference: InferenceMetrics;
   readonly #series = new Map<string, RequestSeries>();
+  /** Most requests are like the one before: no key is made for them. */
+  #recent: { readonly measures: RequestMeasures; readonly series: RequestSeries } | undefined;
   readonly #runtimeSeries = new Map<string, { observe(micros: number): void }>();
   readonly #thread: string;
   readonly #models: () => Iterable<MeasuredModel>;
@@ -195,15 +211,24 @@ export class Metrics implements ServingMetrics {
     this.#loopDelay.enable();
   }
 
-  request({
-    model,
-    version,
-    signature,
-    method,
-    entrypoint,
-    status,
-    micros,
-  }: RequestMeasures): void {
+  request(measures: RequestMeasures): void {
+    const recent = this.#recent;
+    const series =
+      recent !== undefined && isAlike(recent.measures, measures)
+        ? recent.series
+        : this.#seriesOf(measures);
+    const { status, micros } = measures;
+    series.count.add(1);
+    series.latency.observe(micros);
+    series.versionCount.add(1);
+    series.versionLatency.observe(micros);
+    if (series.inference !== undefined) {
+      this.#inference.ended(series.inference, status === 'OK', micros);
+    }
+  }
+
+  #seriesOf(measures: RequestMeasures): RequestSeries {
+    const { model, version, signature, method, entrypoint, status } = measures;
     const key = `${model}\0${version}\0${signature}\0${method}\0${entrypoint}\0${status}`;
     let series = version === undefined ? undefined : this.#series.get(key);
     if (series === undefined) {
@@ -215,16 +240,15 @@ export class Metrics implements ServingMetrics {
         latency: this.#latency.with(name, method, entrypoint),
         versionCount: this.#versionRequests.with(...labels, status),
         versionLatency: this.#versionLatency.with(...labels),
+        inference:
+          version !== undefined && inferenceMethods.has(method)
+            ? this.#inference.of(model, version)
+            : undefined,
       };
       if (version !== undefined && this.#series.size < maxCached) this.#series.set(key, series);
     }
-    series.count.add(1);
-    series.latency.observe(micros);
-    series.versionCount.add(1);
-    series.versionLatency.observe(micros);
-    if (version !== undefined && inferenceMethods.has(method)) {
-      this.#inference.ended({ model, version, isSuccess: status === 'OK', micros });
-    }
+    this.#recent = { measures, series };
+    return series;
   }
 
   runtime(model: string, method: ApiMethod, engine: Model['engine'], micros: number): void {
@@ -266,6 +290,7 @@ export class Metrics implements ServingMetrics {
 
   /** The series of a version that is gone for good. */
   forget(model: string, version: bigint): void {
+    this.#recent = undefined;
     this.#versionRequests.drop(model, String(version));
     this.#versionLatency.drop(model, String(version));
     this.#inference.forget(model, version);

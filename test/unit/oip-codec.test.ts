@@ -200,7 +200,11 @@ describe('refusals', () => {
     ['no JSON', '{"inputs":', 'JSON Parse error: '],
     ['an empty body', '', 'JSON Parse error: The document is empty'],
     ['something behind the request', '{"inputs":[]} x', 'expected a JSON object and nothing else'],
-    ['a number that JSON does not have', '{"inputs":[],"id":NaN}', 'expected a JSON object and nothing else'],
+    [
+      'a number that JSON does not have',
+      '{"inputs":[],"id":NaN}',
+      'expected a JSON object and nothing else',
+    ],
     ['a list', '[]', 'expected a JSON object and nothing else'],
     ['no inputs', '{}', 'expected an array as the "inputs" of the request, received none'],
     ['an id that is no text', { id: 7, inputs: [] }, 'expected a string as the "id"'],
