@@ -10,11 +10,11 @@ import { createServer } from 'tenon/server';
  * What makes calls from another process.
  *
  * @param {number} port
- * @param {{ path: string, body: string | Buffer, inFlight: number }} request
+ * @param {{ path: string, body: string | Buffer, headers?: Record<string, string>, inFlight: number }} request
  */
-export function httpCaller(port, { path: url, body, inFlight }) {
+export function httpCaller(port, { path: url, body, headers, inFlight }) {
   const call = caller('http-client.mjs');
-  const request = httpRequest(url, body);
+  const request = httpRequest(url, body, headers);
   return (calls) => call({ port, request, calls, inFlight });
 }
 
@@ -30,8 +30,11 @@ export function grpcCaller(port, request) {
 }
 
 /** Every byte of a request. */
-export function httpRequest(url, body) {
-  const head = `POST ${url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+export function httpRequest(url, body, headers = { 'Content-Type': 'application/json' }) {
+  const lines = Object.entries({ ...headers, 'Content-Length': Buffer.byteLength(body) }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  const head = `POST ${url} HTTP/1.1\r\nHost: localhost\r\n${lines.join('')}\r\n`;
   return Buffer.concat([Buffer.from(head), Buffer.from(body)]);
 }
 

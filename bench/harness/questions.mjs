@@ -53,6 +53,7 @@ export const names = [
   'json-codec',
   'rest-predict',
   'rest-images',
+  'oip-rest',
   'rest-loop',
   'rest-batching',
   'grpc-predict',

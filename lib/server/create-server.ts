@@ -33,6 +33,7 @@ import type { RecordSettings } from './record/settings.js';
 import { systemClock } from './repository/clock.js';
 import type { WarmUp } from './repository/options.js';
 import { Repository } from './repository/repository.js';
+import { openInferenceApi } from './oip/openapi.js';
 import { openInference } from './oip/rest.js';
 import { OpenInference } from './oip/service.js';
 import { statisticsOf, type VersionStatistics } from './oip/statistics.js';
@@ -192,6 +193,7 @@ class TenonServer implements Server {
       await app.register(tensorflowServing, {
         models,
         service: service as unknown as TensorFlowServing,
+        otherApis: [openInferenceApi],
         ...shared,
       });
       await app.register(openInference, { service: oip, ...shared });

@@ -7,6 +7,8 @@ export {
 } from './config/model-config.js';
 export type { Logger, LogOptions, ServerLogLevel } from './logging.js';
 export type { ModelListing, Readiness, VersionStateName, VersionStatus } from './models.js';
+export { openInference, type OpenInferenceRestOptions } from './oip/rest.js';
+export { OpenInference, type OpenInferenceOptions } from './oip/service.js';
 export type { GrpcOptions, ListenOptions, RestOptions, ServerOptions } from './options.js';
 export type { RecordOptions } from './record/settings.js';
 export type { RepositoryLog, RepositoryOptions, VersionToLoad } from './repository/options.js';

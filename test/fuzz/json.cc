@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "codec/json_examples.h"
+#include "codec/json_infer.h"
 #include "codec/json_predict.h"
 #include "codec/json_write.h"
 #include "codec/text_buffer.h"
@@ -137,6 +138,38 @@ void CheckRoundTrip(const PredictBody& decoded, const Inputs& inputs) {
   }
 }
 
+// What stands for a datatype of the Open Inference Protocol in `body`, and elements that are read
+// as it.
+constexpr std::string_view kDatatypes[] = {"BOOL",  "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
+                                           "INT16", "INT32", "INT64",  "FP32",   "FP64",   "BYTES"};
+
+InferBody DecodeRequest(std::string_view body) {
+  InferBody decoded = DecodeInfer(body);
+  Require(decoded.ok != !decoded.error.message.empty(), "there is a request or an error");
+  for (const Tensor& tensor : decoded.tensors) {
+    Require(decoded.ok, "what is refused has no tensors");
+    const size_t count = *ElementCount(tensor.shape);
+    const size_t there = tensor.dtype == DType::kString
+                             ? tensor.strings->size()
+                             : tensor.byte_length / static_cast<size_t>(DTypeBits(tensor.dtype) / 8);
+    Require(there == count && count <= body.size(), "a tensor has as many elements as it says");
+  }
+  return decoded;
+}
+
+void CheckInfer(std::string_view body, uint8_t choice) {
+  (void)DecodeRequest(body);
+  const std::string_view datatype = kDatatypes[choice % std::size(kDatatypes)];
+  const std::string head = "{\"inputs\":[{\"datatype\":\"" + std::string(datatype) + "\",\"data\":";
+  const InferBody decoded = DecodeRequest(head + std::string(body) + "}]}");
+  if (!decoded.ok || decoded.tensors.size() != 1) return;
+  TextBuffer text;
+  WeaveTensors({head, "}]}"}, decoded.tensors, &text);
+  const InferBody again = DecodeRequest(text.text());
+  Require(again.ok && again.tensors.size() == 1 && IsSame(decoded.tensors[0], again.tensors[0]),
+          "what was woven is read as it was");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -155,6 +188,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const PredictBody checked = DecodePredict(body, "", nullptr);
   Require(checked.outcome != Outcome::kDecoded, "nothing is decoded without inputs");
+  CheckInfer(body, data[0]);
   const ExamplesBody examples = DecodeExamples(body);
   Require(examples.ok == (examples.examples.size() > 0 && examples.error.message.empty()),
           "there are examples or an error");

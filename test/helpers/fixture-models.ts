@@ -2,6 +2,7 @@
 
 import type { LoadOptions } from '../../lib/index.js';
 import { latestVersion, type ModelConfig } from '../../lib/server/config/model-config.js';
+import type { ModelDirectory } from '../../lib/server/models.js';
 import { Repository } from '../../lib/server/repository/repository.js';
 import { modelPath } from './paths.js';
 
@@ -26,6 +27,18 @@ interface TestRepositoryOptions {
   readonly loadOptions?: Readonly<Record<string, LoadOptions>>;
 }
 
+/** Whether all models' versions have loaded or failed. */
+export function areSettled(models: Pick<ModelDirectory, 'list' | 'readiness'>): boolean {
+  return (
+    models.readiness().waiting.length === 0 &&
+    models
+      .list()
+      .every(({ versions }) =>
+        versions.every(({ state }) => state === 'AVAILABLE' || state === 'END'),
+      )
+  );
+}
+
 /** A repository whose models' versions have all loaded or failed. */
 export async function openRepository(
   models: readonly ModelConfig[],
@@ -38,19 +51,12 @@ export async function openRepository(
     loadOptions: (name) => loadOptions[name] ?? {},
     log: silentLog,
   });
-  const isSettled = (): boolean =>
-    repository.readiness().waiting.length === 0 &&
-    repository
-      .list()
-      .every(({ versions }) =>
-        versions.every(({ state }) => state === 'AVAILABLE' || state === 'END'),
-      );
   const settled = new Promise<void>((resolve) => {
     repository.onChange(() => {
-      if (isSettled()) resolve();
+      if (areSettled(repository)) resolve();
     });
   });
   await repository.start();
-  if (!isSettled()) await settled;
+  if (!areSettled(repository)) await settled;
   return repository;
 }

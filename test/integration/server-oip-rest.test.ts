@@ -4,10 +4,12 @@ import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { createServer, type Server, type ServerOptions } from '../../lib/server/index.js';
-import { fixtureModel } from '../helpers/fixture-models.js';
+import { areSettled, fixtureModel } from '../helpers/fixture-models.js';
 import { fixture, modelPath } from '../helpers/paths.js';
 import { type RawAnswer, askRaw } from '../helpers/raw-http.js';
 import { temporaryFolder } from '../helpers/temporary.js';
@@ -40,7 +42,9 @@ async function serve(options: Partial<ServerOptions> = {}): Promise<Server> {
     ...options,
   });
   await server.listen();
-  while (!server.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (!(server.readiness().ready && areSettled(server))) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
   return server;
 }
 
@@ -56,6 +60,10 @@ function binary(request: object, ...tensors: Uint8Array[]): { body: Buffer; head
 }
 
 type Headers = Record<string, string>;
+
+interface Described {
+  readonly content: { readonly 'application/json': { readonly schema: object } };
+}
 
 /** An answer's JSON and what follows it. */
 function parts({ headers, body }: RawAnswer): { json: unknown; rest: Buffer } {
@@ -350,6 +358,49 @@ describe.each([0, 2])('with %i front-end threads', (frontendThreads) => {
       503,
       '{"error":"Timed out waiting for notification"}',
     ]);
+  });
+
+  it('is described by OpenAPI, and answers as it says', async () => {
+    const { body } = await ask('GET', '/openapi.json');
+    const document = JSON.parse(body.toString()) as {
+      paths: Record<string, Record<string, { responses: Record<string, Described> }>>;
+      components: object;
+    };
+    const { valid } = await new Validator().validate(
+      structuredClone(document),
+    );
+    expect(valid).toBe(true);
+    const infer = '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}';
+    for (const [method, path, url, sent] of [
+      ['get', '/v2', '/v2'],
+      ['get', '/v2/health/ready', '/v2/health/ready'],
+      ['get', '/v2/models/stats', '/v2/models/stats'],
+      ['post', '/v2/repository/index', '/v2/repository/index'],
+      ['get', '/v2/models/{model}', '/v2/models/half'],
+      ['get', '/v2/models/{model}/ready', '/v2/models/half/ready'],
+      ['get', '/v2/models/{model}/config', '/v2/models/half/config'],
+      ['get', '/v2/models/{model}/stats', '/v2/models/half/stats'],
+      ['post', '/v2/models/{model}/infer', '/v2/models/half/infer', infer],
+      [
+        'post',
+        '/v2/models/{model}/versions/{version}/infer',
+        '/v2/models/half/versions/123/infer',
+        infer,
+      ],
+    ] as const) {
+      const described = document.paths[path]?.[method]?.responses['200'];
+      const isAnswer = new Ajv2020({ strict: false }).compile({
+        ...described?.content['application/json'].schema,
+        components: document.components,
+      });
+      const answer = await ask(method.toUpperCase(), url, sent === undefined ? {} : { body: sent });
+      expect([path, isAnswer(JSON.parse(answer.body.toString())), isAnswer.errors]).toEqual([
+        path,
+        true,
+        null,
+      ]);
+      expect(isAnswer({ error: 'no' })).toBe(false);
+    }
   });
 
   describe('the repository', () => {

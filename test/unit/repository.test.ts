@@ -711,6 +711,92 @@ describe('a new configuration', () => {
   });
 });
 
+describe('a model that clients load and unload', () => {
+  it('goes once its requests have ended, stays away, and comes again', async () => {
+    const made = await serving([makeModel(root, 'm', [1]), makeModel(root, 'n', [1])]);
+    const held = made.acquire({ name: 'm' });
+    const unloading = made.unloadModel('m');
+    expect(statesOf(made, 'm')).toEqual({ 1: 'UNLOADING' });
+    held.release();
+    await unloading;
+    expect(statesOf(made, 'm')).toEqual({ 1: 'END' });
+    expect(made.readiness()).toEqual({ ready: true, waiting: [], failed: [] });
+    clock.advance(60_000);
+    expect(statesOf(made, 'm')).toEqual({ 1: 'END' });
+    makeVersion(root, 'm', 2);
+    await made.loadModel('m');
+    expect(statesOf(made, 'm')['2']).toBe('AVAILABLE');
+    expect(versionOf(made, { name: 'n' })).toBe(1n);
+  });
+
+  it('has its labels again', async () => {
+    const models = [makeModel(root, 'm', [1], { labels: { stable: 1n } })];
+    const made = await serving(models);
+    await made.reload({ models });
+    await made.unloadModel('m');
+    expect(refusal(() => made.acquire({ name: 'm', label: 'stable' }))).toBe(
+      'INVALID_ARGUMENT Unrecognized servable version label: stable',
+    );
+    await made.loadModel('m');
+    expect(versionOf(made, { name: 'm', label: 'stable' })).toBe(1n);
+  });
+
+  it('comes again with the next configuration, too', async () => {
+    const models = [makeModel(root, 'm', [1])];
+    const made = await serving(models);
+    await made.unloadModel('m');
+    await made.reload({ models });
+    await until(made, () => statesOf(made, 'm')['1'] === 'AVAILABLE');
+  });
+
+  it('has a version loaded that came since, without a look at the interval', async () => {
+    const made = await serving([makeModel(root, 'm', [1])], new FakeLoader(), {
+      pollIntervalSeconds: 0,
+    });
+    makeVersion(root, 'm', 2);
+    await made.loadModel('m');
+    expect(versionOf(made, { name: 'm' })).toBe(2n);
+  });
+
+  it('is one of the configuration', async () => {
+    const made = await serving([makeModel(root, 'm', [1])]);
+    for (const name of ['x', '', '../m', path.join(root, 'm')]) {
+      const text = `NOT_FOUND The configuration has no model ${name}`;
+      expect(await rejection(made.loadModel(name))).toBe(text);
+      expect(await rejection(made.unloadModel(name))).toBe(text);
+    }
+  });
+
+  it('that cannot be loaded is told of, with the reason', async () => {
+    const loader = new FakeLoader();
+    const made = await serving([makeModel(root, 'm', [1])], loader, { maxLoadRetries: 0 });
+    await made.unloadModel('m');
+    loader.errors.set(path.join(root, 'm/1/model.onnx'), new Error('bad'));
+    expect(await rejection(made.loadModel('m'))).toBe(
+      'FAILED_PRECONDITION Model m did not become available: bad',
+    );
+  });
+
+  it('that is unloaded while it is loaded ends the load', async () => {
+    const loader = new FakeLoader({ held: true });
+    const made = make([makeModel(root, 'm', [1])], loader);
+    await made.start();
+    await eventually(() => loader.loads.length === 1);
+    const loading = rejection(made.loadModel('m'));
+    await made.unloadModel('m');
+    expect(await loading).toBe('ABORTED Model m was unloaded before it was available');
+    expect(made.readiness()).toEqual({ ready: true, waiting: [], failed: [] });
+  });
+
+  it('is refused while the server closes', async () => {
+    const made = await serving([makeModel(root, 'm', [1])]);
+    made.beginStop();
+    const text = 'UNAVAILABLE The server is shutting down';
+    expect(await rejection(made.loadModel('m'))).toBe(text);
+    expect(await rejection(made.unloadModel('m'))).toBe(text);
+  });
+});
+
 describe('polling', () => {
   it('is done once where the interval is 0, and again at a reload', async () => {
     const model = makeModel(root, 'm', [1]);

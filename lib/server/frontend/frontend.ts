@@ -11,6 +11,7 @@ import type { Metrics } from '../metrics.js';
 import type { ModelDirectory } from '../models.js';
 import { pageRoutes } from '../page/routes.js';
 import type { FrontendSettings, ResolvedGrpc, ResolvedRest } from '../options.js';
+import { openInferenceApi } from '../oip/openapi.js';
 import { openInference as openInferenceRoutes } from '../oip/rest.js';
 import { OpenInference, type RepositoryControl } from '../oip/service.js';
 import type { VersionStatistics } from '../oip/statistics.js';
@@ -205,6 +206,7 @@ function createRest(
     metrics,
     calls,
     answersEarly: true,
+    otherApis: [openInferenceApi],
     ...options,
   });
   void app.register(openInferenceRoutes, { service: openInference, metrics, calls, ...options });

@@ -235,6 +235,9 @@ export class Repository implements ModelDirectory {
         `Model ${name} did not become available: ${model.failure ?? 'no version'}`,
       );
     }
+    // They went with its versions.
+    this.#assignFreeLabels([model]);
+    this.#onChange();
   }
 
   /**
@@ -375,8 +378,9 @@ export class Repository implements ModelDirectory {
     return undefined;
   }
 
-  #assignFirstLabels(): void {
-    for (const model of this.#models.values()) {
+  /** Those that are not in use, of versions that are there. */
+  #assignFreeLabels(models: Iterable<ManagedModel>): void {
+    for (const model of models) {
       const free = Object.entries(model.config.labels).filter(
         ([label, version]) =>
           !model.labels.has(label) &&
@@ -387,7 +391,7 @@ export class Repository implements ModelDirectory {
   }
 
   #onChange(): void {
-    if (this.#labelsCome) this.#assignFirstLabels();
+    if (this.#labelsCome) this.#assignFreeLabels(this.#models.values());
     this.#reportStart();
     for (const check of [...this.#waiters]) check();
     for (const listener of this.#changeListeners) {

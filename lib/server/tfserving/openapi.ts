@@ -2,31 +2,36 @@
 
 import type { Signature, ValueSpec } from '../../index.js';
 import type { ModelDirectory, ServedModel } from '../models.js';
+import { json, type OpenApiPart, operation, ref, type Schema, schema } from './openapi-parts.js';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-/** @param prefix Under which the routes are mounted; "" for none. */
-export function openApiDocument(models: ModelDirectory, prefix: string): Buffer {
+/**
+ * @param prefix Under which the routes are mounted; "" for none.
+ * @param others Other APIs that are mounted there.
+ */
+export function openApiDocument(
+  models: ModelDirectory,
+  prefix: string,
+  others: readonly OpenApiPart[] = [],
+): Buffer {
+  const all = <Kind extends keyof OpenApiPart>(own: Schema, kind: Kind): Schema =>
+    Object.assign({}, own, ...others.map((part) => part[kind])) as Schema;
   const document = {
     openapi: '3.1.0',
     info: {
       title: 'Tenon',
-      description: "The REST API of TensorFlow Serving, over this server's models.",
+      description: "REST over this server's models.",
       version: '1.0.0',
     },
     servers: [{ url: prefix === '' ? '/' : prefix }],
-    paths: { ...generalPaths(), ...modelPaths(models), ...serverPaths() },
-    components: { schemas, responses, parameters },
+    paths: all({ ...generalPaths(), ...modelPaths(models), ...serverPaths() }, 'paths'),
+    components: {
+      schemas: all(schemas, 'schemas'),
+      responses,
+      parameters: all(parameters, 'parameters'),
+    },
   };
   return Buffer.from(JSON.stringify(document));
 }
-
-const ref = (kind: string, name: string): Schema => ({ $ref: `#/components/${kind}/${name}` });
-const schema = (name: string): Schema => ref('schemas', name);
-const json = (description: string, of: Schema): Schema => ({
-  description,
-  content: { 'application/json': { schema: of } },
-});
 
 const statusEntry = {
   type: 'object',
@@ -179,14 +184,6 @@ const placeParameters: readonly (readonly [string, readonly string[]])[] = [
   ['/versions/{version}', ['version']],
   ['/labels/{label}', ['label']],
 ];
-
-const operation = (summary: string, description: string, of: Schema, body?: Schema): Schema => ({
-  summary,
-  ...(body === undefined
-    ? {}
-    : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
-  responses: { '200': json(description, of), default: ref('responses', 'Error') },
-});
 
 function generalPaths(): Record<string, Schema> {
   const paths: Record<string, Schema> = {

@@ -22,6 +22,7 @@ import { Turn } from '../turn.js';
 import { invalid, statusOf } from './errors.js';
 import { letGo } from './let-go.js';
 import { openApiDocument } from './openapi.js';
+import type { OpenApiPart } from './openapi-parts.js';
 import {
   classifyJson,
   listJson,
@@ -53,6 +54,8 @@ export interface TensorFlowServingRestOptions extends RestCallLimits {
   readonly health?: boolean | undefined;
   /** Adds `GET /openapi.json`. Default: true. */
   readonly openApi?: boolean | undefined;
+  /** Other APIs under the same prefix, for that document. Default: none. */
+  readonly otherApis?: readonly OpenApiPart[] | undefined;
   /** A page for Prometheus, by its path. */
   readonly metricsPage?:
     { readonly path: string; readonly render: () => string | Promise<string> } | undefined;
@@ -88,7 +91,7 @@ export const tensorflowServing: FastifyPluginCallback<TensorFlowServingRestOptio
   }
   if (options.openApi !== false) {
     fastify.get('/openapi.json', (_request, reply) => {
-      sendJson(reply, 200, openApiDocument(options.models, fastify.prefix));
+      sendJson(reply, 200, openApiDocument(options.models, fastify.prefix, options.otherApis));
     });
   }
   const page = options.metricsPage;
