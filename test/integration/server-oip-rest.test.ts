@@ -1,13 +1,15 @@
 /** The Open Inference Protocol's REST API, over real sockets, in the main thread and in front-end threads. */
 
 import { cpSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import path from 'node:path';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
+import { load } from '../../lib/index.js';
 import { createServer, type Server, type ServerOptions } from '../../lib/server/index.js';
 import { areSettled, fixtureModel } from '../helpers/fixture-models.js';
 import { fixture, modelPath } from '../helpers/paths.js';
@@ -366,9 +368,7 @@ describe.each([0, 2])('with %i front-end threads', (frontendThreads) => {
       paths: Record<string, Record<string, { responses: Record<string, Described> }>>;
       components: object;
     };
-    const { valid } = await new Validator().validate(
-      structuredClone(document),
-    );
+    const { valid } = await new Validator().validate(structuredClone(document));
     expect(valid).toBe(true);
     const infer = '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}';
     for (const [method, path, url, sent] of [
@@ -463,5 +463,83 @@ describe.each([0, 2])('with %i front-end threads', (frontendThreads) => {
         expect.stringContaining('Model broken did not become available: '),
       ]);
     });
+  });
+});
+
+describe('limits', () => {
+  it('are those of the port: of a body, and of health without a token', async () => {
+    const server = await serve({
+      models: { half: modelPath('half_plus_two') },
+      rest: { port: 0, maxBodyBytes: 1000 },
+      authToken: 'secret',
+    });
+    onTestFinished(() => server.close(0));
+    const port = server.restPort as number;
+    const headers = { authorization: 'Bearer secret' };
+    for (const url of ['/v2/health/live', '/v2/health/ready']) {
+      expect((await askRaw(port, 'GET', url)).status).toBe(200);
+    }
+    for (const url of ['/v2', '/v2/models/half/ready', '/v2/models/stats']) {
+      expect((await askRaw(port, 'GET', url)).status).toBe(401);
+      expect((await askRaw(port, 'GET', url, { headers })).status).toBe(200);
+    }
+    const large = await askRaw(port, 'POST', '/v2/models/half/infer', {
+      headers,
+      body: Buffer.alloc(1001),
+    });
+    expect([large.status, large.body.toString()]).toEqual([
+      413,
+      '{"error":"The request body is larger than 1000 bytes"}',
+    ]);
+  });
+
+  it('of requests at a time count those of both APIs', async () => {
+    const server = await serve({
+      models: { slow: modelPath('slow.onnx'), half: modelPath('half_plus_two') },
+      maxConcurrentRequests: 1,
+    });
+    onTestFinished(() => server.close(0));
+    const port = server.restPort as number;
+    const slow = connect(port, '127.0.0.1');
+    onTestFinished(() => void slow.destroy());
+    const body = JSON.stringify({ instances: 1 });
+    slow.write(
+      `POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
+    const infer = () =>
+      askRaw(port, 'POST', '/v2/models/half/infer', {
+        body: '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}',
+      });
+    // Until the other has been seen.
+    let answer = await infer();
+    while (answer.status === 200) answer = await infer();
+    expect([answer.status, answer.headers['retry-after'], answer.body.toString()]).toEqual([
+      503,
+      '1',
+      '{"error":"The server has 1 requests at a time, and takes no more now"}',
+    ]);
+  });
+
+  it('hold no memory of requests that have been answered', async () => {
+    const server = await serve({ models: { half: modelPath('half_plus_two') } });
+    onTestFinished(() => server.close(0));
+    const port = server.restPort as number;
+    // Any model tells of the memory of all.
+    const model = await load(modelPath('simple_model.onnx'));
+    onTestFinished(() => model.close());
+    const tensor = Buffer.alloc(400_000);
+    const request = binary(
+      {
+        parameters: { binary_data_output: true },
+        inputs: [announced('x', 'FP32', [100_000], tensor.length)],
+      },
+      tensor,
+    );
+    const before = model.stats().liveBuffers;
+    for (let i = 0; i < 20; i++) {
+      expect((await askRaw(port, 'POST', '/v2/models/half/infer', request)).status).toBe(200);
+    }
+    // That of the last answer goes when it has been sent, which its client may know first.
+    await vi.waitFor(() => expect(model.stats().liveBuffers).toBeLessThanOrEqual(before));
   });
 });
