@@ -31,6 +31,7 @@ Examples:
   tenon types digits.onnx --out lib/digits.ts
   tenon tune digits.onnx --target-p99-ms 5
   tenon serve --model_name=digits --model_base_path=models/digits
+  tenon replay records/*.tfrecord --url grpc://localhost:8500
   tenon engines install tensorflow
 
 Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted.`,
@@ -187,6 +188,40 @@ Examples:
       await serveCommand(flags, packageVersion());
     });
 
+  program
+    .command('replay')
+    .description('send recorded requests again, and compare the answers')
+    .argument('<records...>', 'files of records, as tenon serve --record writes them')
+    .option('--url <url>', 'where to send them: http://host:port, grpc://host:port (https, grpcs)')
+    .option('--model <model>', 'or a model to run them on here, as for inspect')
+    .option('--against <where>', 'a second address or model, compared with in place of the record')
+    .option('-c, --concurrency <n>', 'requests at the same time (default: 1)', positiveInteger)
+    .option('-n, --repeat <n>', 'how often each is sent (default: 1)', positiveInteger)
+    .option('--rate <n>', 'requests a second at most', positiveNumber)
+    .option('--limit <n>', 'requests of the files at most', positiveInteger)
+    .option('--timeout-ms <ms>', 'for an answer (default: 30000)', positiveInteger)
+    .option('--tolerance <x>', 'the largest difference that is no failure (default: 0.001)', amount)
+    .option('--min-agreement <share>', 'part of the rows that must agree (default: 0)', amount)
+    .option('--max-failures <n>', 'requests that may fail (default: 0)', wholeNumber)
+    .option('--ca <file>', "PEM file of who signed the server's certificate")
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+An address may end in /v1/models/NAME, with /versions/N or /labels/LABEL: all requests go to that
+model. TENON_AUTH_TOKEN is sent as a bearer token. The exit code is 1 over a limit.
+
+Examples:
+  tenon replay records/digits.*.tfrecord --url grpc://localhost:8500 --concurrency 8
+  tenon replay records/digits.*.tfrecord --model models/digits/4 --tolerance 1e-5
+  tenon replay digits.tfrecord --url http://localhost:8501/v1/models/digits/labels/canary \\
+    --against http://localhost:8501/v1/models/digits/labels/stable --min-agreement 0.99`,
+    )
+    .action(async (records: string[], options: object) => {
+      const { replayCommand } = await import('./commands/replay.js');
+      await replayCommand(records, options, context.interruptSignal());
+    });
+
   const engines = program
     .command('engines')
     .description('print which engines are found, where, and what they can use')
@@ -239,6 +274,14 @@ function positiveNumber(value: string): number {
   const number = Number(value);
   if (!/^[\d.]+$/.test(value) || !Number.isFinite(number) || number <= 0) {
     throw new InvalidArgumentError('expected a number above 0.');
+  }
+  return number;
+}
+
+function amount(value: string): number {
+  const number = Number(value);
+  if (value.trim() === '' || !(number >= 0)) {
+    throw new InvalidArgumentError('expected a number of 0 or more.');
   }
   return number;
 }
