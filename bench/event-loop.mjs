@@ -13,7 +13,7 @@ import {
   onnxruntimeNode,
   onnxruntimeNodeSession,
 } from './harness/engines.mjs';
-import { interleave, withContenders } from './harness/measure.mjs';
+import { delayMeasure, interleave, withContenders } from './harness/measure.mjs';
 import { loopDelay } from './harness/timing.mjs';
 import { modelPath } from './models/index.mjs';
 
@@ -170,16 +170,7 @@ export default {
       // Loads what is loaded late, and compiles what is called often.
       for (const { block } of open) await block(ms / 4);
       const results = await interleave(open, rounds, ({ block }) => block(ms));
-      const measure = (id, name) => ({
-        id,
-        caption: `Delay, ${name} of each block`,
-        unit: 'ms',
-        better: 'lower',
-        rows: [...results].map(([contender, blocks]) => ({
-          contender,
-          samples: blocks.map((block) => block[id]),
-        })),
-      });
+      const measure = (id, name) => delayMeasure(results, id, name);
       return {
         measures: [measure('p50', 'p50'), measure('p99', 'p99'), measure('max', 'maximum')],
         charts: [

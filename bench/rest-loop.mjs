@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { httpCaller, serveTenon } from './harness/http.mjs';
 import { imageBody, predictUrl, serveByHand } from './harness/images.mjs';
-import { interleave, withContenders } from './harness/measure.mjs';
+import { delayMeasure, interleave, withContenders } from './harness/measure.mjs';
 import { loopDelay } from './harness/timing.mjs';
 import { modelPath } from './models/index.mjs';
 
@@ -72,17 +72,7 @@ export default {
       const ms = blockMs * scale;
       for (const { block } of opened) await block(ms / 4);
       const results = await interleave(opened, rounds, ({ block }) => block(ms));
-      const measure = (id, name) => ({
-        id,
-        name,
-        caption: `Delay, ${name} of each block`,
-        unit: 'ms',
-        better: 'lower',
-        rows: [...results].map(([contender, blocks]) => ({
-          contender,
-          samples: blocks.map((block) => block[id]),
-        })),
-      });
+      const measure = (id, name) => delayMeasure(results, id, name);
       return {
         measures: [
           measure('p999', 'p99.9'),

@@ -99,6 +99,28 @@ export async function measureOpen(open, { rounds, blockMs }, what) {
   return { better: what.unit === '1/s' ? 'higher' : 'lower', ...what, rows };
 }
 
+/**
+ * Of blocks that give several delays, one of them.
+ *
+ * @param {Map<string, Record<string, number>[]>} results Contender → blocks: delays by id, in ms.
+ * @param {string} id
+ * @param {string} name For readers.
+ * @returns {Measure}
+ */
+export function delayMeasure(results, id, name) {
+  return {
+    id,
+    name,
+    caption: `Delay, ${name} of each block`,
+    unit: 'ms',
+    better: 'lower',
+    rows: [...results].map(([contender, blocks]) => ({
+      contender,
+      samples: blocks.map((block) => block[id]),
+    })),
+  };
+}
+
 function inUnit(nanoseconds, count, unit) {
   switch (unit) {
     case '1/s':

@@ -122,15 +122,6 @@ export interface MetricsOptions {
   readonly isOneOfMany?: boolean;
 }
 
-/** Those that run a model. */
-const inferenceMethods = new Set<ApiMethod>([
-  'Predict',
-  'Classify',
-  'Regress',
-  'MultiInference',
-  'ModelInfer',
-]);
-
 /** Metrics of one thread. */
 export class Metrics implements ServingMetrics {
   /** What is routed, run again and recorded. */
@@ -241,7 +232,7 @@ export class Metrics implements ServingMetrics {
         versionCount: this.#versionRequests.with(...labels, status),
         versionLatency: this.#versionLatency.with(...labels),
         inference:
-          version !== undefined && inferenceMethods.has(method)
+          version !== undefined && runsModel[method]
             ? this.#inference.of(model, version)
             : undefined,
       };

@@ -19,7 +19,6 @@ export function askRaw(
   { headers = {}, body }: RawAsk = {},
 ): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
-    const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
     const sent = httpRequest(
       {
         host: '127.0.0.1',
@@ -27,7 +26,10 @@ export function askRaw(
         method,
         path: url,
         agent: false,
-        headers: { ...length, ...headers },
+        headers:
+          body === undefined || 'transfer-encoding' in headers
+            ? headers
+            : { 'content-length': Buffer.byteLength(body), ...headers },
       },
       (response) => {
         const chunks: Buffer[] = [];

@@ -1,6 +1,6 @@
 /** A REST server over the fixtures' models, and requests to it byte by byte. */
 
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 import type { FastifyInstance } from 'fastify';
@@ -12,6 +12,7 @@ import {
   type TensorFlowServingRestOptions,
 } from '../../lib/server/tfserving/rest.js';
 import { type ServiceOptions, TensorFlowServing } from '../../lib/server/tfserving/service.js';
+import { askRaw, type RawAsk } from './raw-http.js';
 
 /** The body of an answer that says what went wrong. */
 export function errorText(message: string): string {
@@ -24,16 +25,11 @@ export interface Answer {
   readonly body: string;
 }
 
-export interface Ask {
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Buffer;
-}
-
 export interface TestServer {
   readonly app: FastifyInstance;
   readonly port: number;
   /** The URL goes out as it is. */
-  ask(method: string, url: string, ask?: Ask): Promise<Answer>;
+  ask(method: string, url: string, ask?: RawAsk): Promise<Answer>;
   post(url: string, body: unknown): Promise<Answer>;
   close(): Promise<void>;
 }
@@ -69,39 +65,13 @@ export async function serveRest(
   };
 }
 
-export function askPort(
+/** As `askRaw`, with the answer as text. */
+export async function askPort(
   port: number,
   method: string,
   url: string,
-  { headers = {}, body }: Ask = {},
+  ask: RawAsk = {},
 ): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sent = httpRequest(
-      {
-        host: '127.0.0.1',
-        port,
-        method,
-        path: url,
-        agent: false,
-        headers:
-          body === undefined || 'transfer-encoding' in headers
-            ? headers
-            : { 'content-length': Buffer.byteLength(body), ...headers },
-      },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () => {
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(chunks).toString(),
-          });
-        });
-      },
-    );
-    sent.on('error', reject);
-    sent.end(body);
-  });
+  const { body, ...answer } = await askRaw(port, method, url, ask);
+  return { ...answer, body: body.toString() };
 }

@@ -11,7 +11,7 @@ import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { maskedCrc32c } from '../../lib/codec/tf-record.js';
+import { encodeRecord } from '../../lib/codec/tf-record.js';
 import type { LoadOptions, Tensor } from '../../lib/index.js';
 import { PredictionLog } from '../../lib/protobuf/tensorflow-serving.js';
 import { latestVersion, type ModelConfig } from '../../lib/server/config/model-config.js';
@@ -314,12 +314,7 @@ describe('a warm-up', () => {
           ]),
         ),
       );
-      const head = Buffer.alloc(12);
-      head.writeBigUInt64LE(BigInt(record.byteLength));
-      head.writeUInt32LE(maskedCrc32c(head.subarray(0, 8)), 8);
-      const foot = Buffer.alloc(4);
-      foot.writeUInt32LE(maskedCrc32c(record));
-      parts.push(head, record, foot);
+      parts.push(encodeRecord(record));
     }
     return Buffer.concat(parts);
   }

@@ -78,7 +78,7 @@ export class PageNumbers {
 }
 
 /** @param traffic Of all threads. */
-export function pageNumbers(
+function pageNumbers(
   { list, readiness, versions, threads }: Omit<NumberSource, 'ownTraffic' | 'otherTraffic'>,
   traffic: readonly MetricSnapshot[],
 ): object {

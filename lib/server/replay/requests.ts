@@ -11,6 +11,7 @@ import {
   decodeRegressionResponse,
   type LoggedBytes,
   type RequestModelSpec,
+  toRequestModelSpec,
 } from '../../codec/proto/index.js';
 import { StatusError } from '../../codec/status.js';
 import type { Tensor } from '../../index.js';
@@ -56,16 +57,8 @@ export function redirected(
   { kind, request }: LoggedBytes,
   { name, version, label }: ModelOverride,
 ): Uint8Array {
-  const specOf = (signatureName: string): ModelSpec => ({
-    name,
-    versionChoice:
-      version !== undefined
-        ? { case: 'version', value: { value: version } }
-        : label !== undefined
-          ? { case: 'versionLabel', value: label }
-          : undefined,
-    signatureName,
-  });
+  const specOf = (signatureName: string): ModelSpec =>
+    toRequestModelSpec({ name, version, label, signatureName });
   if (kind === 'multiInference') {
     const { tasks, input } = MultiInferenceRequest.decode(request);
     return MultiInferenceRequest.encode({

@@ -10,7 +10,7 @@ import {
 } from '../traffic/compare.js';
 
 /** The name of an output that stands alone: REST leaves it out. */
-export const onlyOutput = '';
+const onlyOutput = '';
 
 /** @throws StatusError INTERNAL for what is no such answer. */
 export function comparedRestAnswer(kind: LoggedBytes['kind'], text: string): ComparedAnswer {

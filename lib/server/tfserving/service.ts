@@ -216,19 +216,18 @@ export class TensorFlowServing<Config = unknown> {
     plan.json ??= jsonRunOf(served.model, defaultSignature) ?? null;
     if (plan.json === null) return undefined;
     this.#checkPredictMethod(plan);
+    const { json } = plan;
+    const { engine } = served.model;
+    const ran = (): void => this.#metrics?.runtime(served.name, 'Predict', engine, json.micros);
     let answer: string | Buffer | Promise<string | Buffer> | undefined;
     try {
-      answer = plan.json.run(body);
+      answer = json.run(body);
     } catch (error) {
-      this.#metrics?.runtime(served.name, 'Predict', served.model.engine, plan.json.micros);
-      throw statusOf(error, {
-        engine: served.model.engine,
-        fitsDeclaration: () => fitsDeclaration(plan, feedsOf(plan, body)),
-      });
+      ran();
+      const hasFitting = (): boolean => fitsDeclaration(plan, feedsOf(plan, body));
+      throw statusOf(error, { engine, fitsDeclaration: hasFitting });
     }
-    if (answer !== undefined) {
-      this.#metrics?.runtime(served.name, 'Predict', served.model.engine, plan.json.micros);
-    }
+    if (answer !== undefined) ran();
     return answer;
   }
 
