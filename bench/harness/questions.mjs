@@ -53,6 +53,7 @@ export const names = [
   'json-codec',
   'rest-predict',
   'rest-images',
+  'recording',
   'oip-rest',
   'rest-loop',
   'rest-batching',

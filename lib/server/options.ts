@@ -120,6 +120,11 @@ export interface ServerOptions {
   readonly shutdownTimeoutMs?: number;
   /** Share of the requests that are logged, 0 to 1. Default: 0. */
   readonly requestLogSampling?: number;
+  /**
+   * Share of the requests that have a span, 0 to 1, of those that belong to no trace yet; the others
+   * have one. Nothing follows without OpenTelemetry. Default: 1.
+   */
+  readonly traceSampling?: number;
   /** Records a share of the requests to files, which warm models up and can be sent again. Default: none. */
   readonly record?: RecordOptions;
   /**
@@ -159,6 +164,7 @@ export interface FrontendSettings {
   readonly maxConcurrentRequests: number;
   readonly authToken: string | undefined;
   readonly requestLogSampling: number;
+  readonly traceSampling: number;
   /** With its thread's part of the files. */
   readonly record: RecordSettings | undefined;
 }
@@ -208,6 +214,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     'shutdownDelayMs',
     'shutdownTimeoutMs',
     'requestLogSampling',
+    'traceSampling',
     'record',
     'traffic',
     'log',
@@ -227,6 +234,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
         integer(given['maxConcurrentRequests'], 'maxConcurrentRequests', 2000, 0) || Infinity,
       authToken: resolveToken(given['authToken']),
       requestLogSampling: share(given['requestLogSampling'], 'requestLogSampling', 0),
+      traceSampling: share(given['traceSampling'], 'traceSampling', 1),
       record: record && { ...record, ...quotaOf(record, recordingThreads(frontendThreads)) },
     },
     frontendThreads,

@@ -5,23 +5,32 @@
 
 import type { Attributes, Context, SpanOptions } from '@opentelemetry/api';
 
+import { Sampler } from './sampler.js';
+
 export interface RequestSpan {
   /** Calls with the span as the current one. */
   run<T>(act: () => T): T;
   end(attributes: Attributes, hasFailed: boolean): void;
 }
 
+/** A caller's headers or metadata, in which `traceparent` may be. */
+export type Carrier = Readonly<Record<string, string | string[] | undefined>>;
+
 export interface Tracing {
-  /** @param carrier The caller's headers or metadata, in which `traceparent` may be. */
-  start(
-    name: string,
-    carrier: Readonly<Record<string, string | string[] | undefined>>,
-    attributes: Attributes,
-  ): RequestSpan;
+  /**
+   * Whether a request is to have a span. The SDK has samplers of its own, but a request costs nearly as
+   * much with them as if it were traced.
+   */
+  wants(carrier: Carrier): boolean;
+  start(name: string, carrier: Carrier, attributes: Attributes): RequestSpan;
 }
 
-/** Undefined where the application has no OpenTelemetry, or no SDK that takes spans. */
-export async function openTracing(): Promise<Tracing | undefined> {
+/**
+ * @param sampling Share of the requests that have a span, of those whose callers say nothing of a
+ *   trace; all others have one.
+ * @returns Undefined where the application has no OpenTelemetry, or no SDK that takes spans.
+ */
+export async function openTracing(sampling = 1): Promise<Tracing | undefined> {
   const api = await import('@opentelemetry/api').catch(() => undefined);
   if (api === undefined) return undefined;
   const { trace, context, propagation, SpanKind, SpanStatusCode, ProxyTracerProvider } = api;
@@ -34,7 +43,10 @@ export async function openTracing(): Promise<Tracing | undefined> {
     return undefined;
   }
   const tracer = trace.getTracer('tenon');
+  const fields = propagation.fields();
+  const sampler = new Sampler(sampling);
   return {
+    wants: (carrier) => sampler.next() || fields.some((field) => carrier[field] !== undefined),
     start(name, carrier, attributes) {
       const parent: Context = propagation.extract(context.active(), carrier);
       const options: SpanOptions = { kind: SpanKind.SERVER, attributes };

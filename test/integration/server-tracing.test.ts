@@ -7,7 +7,7 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { createServer, type Server } from '../../lib/server/index.js';
 import { openTracing } from '../../lib/server/tracing.js';
@@ -93,6 +93,29 @@ describe('a span', () => {
     const { parentSpanContext, attributes } = await span();
     expect(parentSpanContext).toBeUndefined();
     expect(attributes).toMatchObject({ 'http.response.status_code': 404 });
+  });
+
+  it('is made of a share of the requests, and of each that belongs to a trace', async () => {
+    const own = createServer({
+      models: { half: modelPath('half_plus_two') },
+      rest: { port: 0 },
+      grpc: { port: 0 },
+      traceSampling: 0,
+    });
+    await own.listen();
+    onTestFinished(() => own.close(0));
+    const where = { port: own.restPort ?? 0 };
+    const client = new GrpcClient(`127.0.0.1:${own.grpcPort}`);
+    onTestFinished(() => client.close());
+    await ask(where, '/v1/models/none');
+    await expect(client.predict({ model_spec: { name: 'none' } })).rejects.toThrow('NOT_FOUND');
+    await ask(where, '/v1/models/none', { headers: { traceparent } });
+    expect((await span()).parentSpanContext).toMatchObject({ traceId, spanId: parentId });
+    exporter.reset();
+    await expect(
+      client.predict({ model_spec: { name: 'none' } }, { metadata: { traceparent } }),
+    ).rejects.toThrow('NOT_FOUND');
+    expect((await span()).parentSpanContext).toMatchObject({ traceId, spanId: parentId });
   });
 
   it('is not made of a look at the health', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import { Sampler } from '../../lib/server/sampler.js';
 import { heaviest, pick, type Weighted } from '../../lib/server/traffic/weights.js';
 import { type Random, randomOf } from '../helpers/random.js';
 
@@ -61,5 +62,42 @@ describe('heaviest', () => {
     const most = Math.max(...targets.map(({ weight }) => weight));
     const first = targets.find(({ weight }) => weight === most && weight > 0);
     expect(heaviest(targets)).toBe(first);
+  });
+});
+
+describe('a sampler', () => {
+  const chosen = (sampler: Sampler, count: number): number => {
+    let total = 0;
+    for (let i = 0; i < count; i++) if (sampler.next()) total++;
+    return total;
+  };
+
+  it.each(seeds)('chooses its share (seed %i)', (seed) => {
+    const random = randomOf(seed);
+    const share = random.pick([0.001, 0.01, 0.1, 0.5, 0.9, 0.999]);
+    const count = 100_000;
+    const deviation = Math.sqrt(count * share * (1 - share));
+    const total = chosen(new Sampler(share, () => random.next()), count);
+    expect(Math.abs(total - count * share)).toBeLessThan(5 * deviation);
+  });
+
+  it('chooses all, or none', () => {
+    for (const draw of [0, 0.5, 1 - 2 ** -53]) {
+      expect(chosen(new Sampler(1, () => draw), 1000)).toBe(1000);
+      expect(chosen(new Sampler(0, () => draw), 1000)).toBe(0);
+    }
+  });
+
+  it('makes no difference between what comes first and what comes later', () => {
+    const random = randomOf(1);
+    const rounds = 20_000;
+    const counts = [0, 0, 0, 0, 0];
+    for (let round = 0; round < rounds; round++) {
+      const sampler = new Sampler(0.3, () => random.next());
+      for (let i = 0; i < counts.length; i++)
+        if (sampler.next()) counts[i] = (counts[i] as number) + 1;
+    }
+    const deviation = Math.sqrt(rounds * 0.3 * 0.7);
+    for (const count of counts) expect(Math.abs(count - 0.3 * rounds)).toBeLessThan(5 * deviation);
   });
 });

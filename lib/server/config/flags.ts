@@ -155,6 +155,13 @@ const flags = {
     'share of the requests that are logged, 0 to 1; with it all that fail with a 5xx',
     share,
   ),
+  trace_sampling_rate: flag(
+    'float',
+    1,
+    'operations',
+    'share of the requests that begin a trace, 0 to 1; those of a trace are always in it',
+    share,
+  ),
   monitoring_config_file: text(
     '',
     'operations',

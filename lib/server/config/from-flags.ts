@@ -102,6 +102,7 @@ export async function serveSettings(
       shutdownDelayMs: values.shutdown_delay_ms,
       shutdownTimeoutMs: values.shutdown_timeout_ms,
       requestLogSampling: values.request_log_sampling_rate,
+      traceSampling: values.trace_sampling_rate,
       traffic,
       ...(values.record !== '' && {
         record: {

@@ -85,7 +85,7 @@ export class Frontend {
       repository: parts.repository,
       statistics: parts.statistics,
     });
-    const tracing = await openTracing();
+    const tracing = await openTracing(settings.traceSampling);
     const checkToken =
       settings.authToken === undefined ? undefined : tokenCheck(settings.authToken);
     const state = { isDraining: false };

@@ -2,6 +2,7 @@
 
 import { StatusCode, StatusError } from '../../codec/status.js';
 import type { GrpcTransportOptions } from '../grpc/transport.js';
+import type { Carrier, RequestSpan, Tracing } from '../tracing.js';
 import type { FrontendHooks } from './hooks.js';
 
 /** Anybody may ask for it, and asks often. */
@@ -24,12 +25,7 @@ export function observeCall({
         'The call needs the metadata "authorization: Bearer <token>"',
       );
     }
-    const [, service = '', method = ''] = path.split('/');
-    const span = tracing?.start(path.slice(1), headers, {
-      'rpc.system': 'grpc',
-      'rpc.service': service,
-      'rpc.method': method,
-    });
+    const span = tracing?.wants(headers) === true ? spanOf(tracing, path, headers) : undefined;
     if (span === undefined && logSampling === 0) return undefined;
     return {
       run: (act) => (span === undefined ? act() : span.run(act)),
@@ -52,6 +48,15 @@ export function observeCall({
       },
     };
   };
+}
+
+function spanOf(tracing: Tracing, path: string, headers: Carrier): RequestSpan {
+  const [, service = '', method = ''] = path.split('/');
+  return tracing.start(path.slice(1), headers, {
+    'rpc.system': 'grpc',
+    'rpc.service': service,
+    'rpc.method': method,
+  });
 }
 
 /** Statuses that are no mistake of the client's. */

@@ -1,9 +1,8 @@
 /** What every REST request goes through before and after its route: access, traces, the log. */
 
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 
 import { errorBody } from '../http-status.js';
-import type { RequestSpan } from '../tracing.js';
 import { isPublicRoute } from '../page/routes.js';
 import type { FrontendHooks } from './hooks.js';
 
@@ -30,13 +29,13 @@ export function addRestHooks(
     next();
   });
   if (tracing !== undefined) {
-    const spans = new WeakMap<FastifyRequest, RequestSpan>();
-    app.addHook('onRequest', (request, _reply, next) => {
-      if (untracedPaths.test(request.raw.url ?? '')) {
+    app.addHook('onRequest', (request, reply, next) => {
+      const { url = '' } = request.raw;
+      if (!tracing.wants(request.headers) || untracedPaths.test(url)) {
         next();
         return;
       }
-      const [path = ''] = (request.raw.url ?? '').split('?');
+      const [path = ''] = url.split('?');
       // A name of a span is no place for names that clients may make up.
       const verb = /:(predict|classify|regress)$/i.exec(path)?.[0] ?? '';
       const span = tracing.start(
@@ -44,14 +43,12 @@ export function addRestHooks(
         request.headers,
         { 'http.request.method': request.method, 'url.path': path },
       );
-      spans.set(request, span);
+      reply.raw.once('close', () => {
+        const { statusCode } = reply;
+        span.end({ 'http.response.status_code': statusCode }, statusCode >= 500);
+      });
       // What the request does, a caller's instrumentation included, is below its span.
       span.run(next);
-    });
-    app.addHook('onResponse', (request, reply, next) => {
-      const { statusCode } = reply;
-      spans.get(request)?.end({ 'http.response.status_code': statusCode }, statusCode >= 500);
-      next();
     });
   }
   if (logSampling > 0) {

@@ -12,6 +12,9 @@ import {
 import type { Tensor } from '../../index.js';
 import type { Exchange } from '../exchange.js';
 import type { ModelSpec } from '../models.js';
+import { type Clock, systemClock, type Timer } from '../repository/clock.js';
+import { Sampler } from '../sampler.js';
+import { endOfTurn } from '../turn.js';
 import { RecordFiles, type RecordFilesOptions, type RecordLoss } from './record-files.js';
 
 export interface RecorderOptions extends RecordFilesOptions {
@@ -27,25 +30,88 @@ export interface RecordedCall {
   readonly version: bigint;
 }
 
+interface Waiting {
+  readonly call: RecordedCall;
+  readonly exchange: Exchange;
+  readonly letGo: () => void;
+}
+
+/**
+ * Requests are made records many at a time: what is done now and then finds cold caches, and takes
+ * several times as long.
+ */
+const batchRecords = 32;
+const batchBytes = 4 << 20;
+const batchMs = 100;
+/** Those that may wait until the turn has ended. */
+const maxWaiting = 256;
+
 /** Of one thread. No call throws, or waits for a disk. */
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #files: RecordFiles;
-  readonly #random: () => number;
+  readonly #sampler: Sampler;
+  readonly #clock: Clock;
+  #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+  #timer: Timer | undefined;
+  #isDue = false;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
     this.#files = new RecordFiles(options);
-    this.#random = options.random ?? Math.random;
+    this.#sampler = new Sampler(options.sampling, options.random);
+    this.#clock = options.clock ?? systemClock;
   }
 
   /** Whether the next request is to be recorded. */
   sample(): boolean {
-    return this.#random() < this.#options.sampling;
+    return this.#sampler.next();
   }
 
-  /** Its tensors must not have been let go of. */
-  record({ spec, version }: RecordedCall, exchange: Exchange): void {
+  /** @param letGo Called once its tensors are needed no more. */
+  record(call: RecordedCall, exchange: Exchange, letGo: () => void): void {
+    if (this.#waiting.length >= maxWaiting) {
+      letGo();
+      this.#options.onLost?.('waiting', 1);
+      return;
+    }
+    this.#waiting.push({ call, exchange, letGo });
+    this.#waitingBytes += leastBytes(exchange);
+    if (this.#waiting.length < batchRecords && this.#waitingBytes < batchBytes) {
+      this.#timer ??= this.#clock.after(batchMs, () => this.#recordAll());
+    } else if (!this.#isDue) {
+      this.#isDue = true;
+      // The answer to the last one may not have been sent.
+      void endOfTurn().then(() => this.#recordAll());
+    }
+  }
+
+  /** Resolves when what was given before is in the files, or lost. */
+  async flush(): Promise<void> {
+    this.#recordAll();
+    await this.#files.flush();
+  }
+
+  async close(): Promise<void> {
+    this.#recordAll();
+    await this.#files.close();
+  }
+
+  #recordAll(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#isDue = false;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    for (const { call, exchange, letGo } of waiting) {
+      this.#record(call, exchange);
+      letGo();
+    }
+  }
+
+  #record({ spec, version }: RecordedCall, exchange: Exchange): void {
     let refusal: RecordLoss | undefined;
     try {
       refusal =
@@ -64,14 +130,6 @@ export class Recorder {
       refusal = 'unsupported';
     }
     if (refusal !== undefined) this.#options.onLost?.(refusal, 1);
-  }
-
-  flush(): Promise<void> {
-    return this.#files.flush();
-  }
-
-  close(): Promise<void> {
-    return this.#files.close();
   }
 }
 

@@ -20,7 +20,7 @@ import { keep } from '../tfserving/let-go.js';
 import { endOfTurn } from '../turn.js';
 import type { Traffic } from './config.js';
 import { type OpenRoute, Router } from './router.js';
-import { Shadows } from './shadows.js';
+import { type ShadowRun, Shadows } from './shadows.js';
 import type { TrafficMetrics } from './traffic-metrics.js';
 
 export interface TrafficDirectoryOptions {
@@ -49,7 +49,7 @@ export function recorderOf(
 }
 
 const closeMs = 2_000;
-/** Answered requests that wait for their turn to be recorded or run again. */
+/** Answered requests that wait for their turn to be run again. */
 const maxWaiting = 256;
 
 /** Belongs to one JavaScript thread, as the models do. */
@@ -109,15 +109,16 @@ export class TrafficDirectory implements ModelDirectory {
     const shadow = routes?.traffic.shadow;
     const isShadowed = shadow !== undefined && this.#random() < shadow.share;
     if (!isRecorded && !isShadowed) return served;
-    return new WatchedModel(served, (exchange, letGo) => {
-      void this.#afterwards(async () => {
-        if (isRecorded) this.#recorder?.record({ spec, version: served.version }, exchange);
-        if (isShadowed) {
-          const version = routes?.shadowVersion;
-          await this.#shadows.run({ served, version, shadow, exchange });
-        }
-      }, letGo);
-    });
+    const onReleased = (exchange: Exchange): void => {
+      const { version } = served;
+      if (isRecorded)
+        this.#recorder?.record({ spec, version }, exchange, keep(tensorsOf(exchange)));
+      if (isShadowed) {
+        const run: ShadowRun = { served, version: routes?.shadowVersion, shadow, exchange };
+        void this.#runAgain(run, keep(tensorsOf(exchange)));
+      }
+    };
+    return new WatchedModel(served, onReleased);
   }
 
   status(spec: ModelSpec): readonly VersionStatus[] {
@@ -138,17 +139,16 @@ export class TrafficDirectory implements ModelDirectory {
   }
 
   /** Once the answer has been handed to the connection. Never rejects. */
-  async #afterwards(act: () => Promise<void>, letGo: () => void): Promise<void> {
-    if (this.#waiting >= maxWaiting) {
-      letGo();
-      this.#metrics.overlooked();
-      return;
-    }
-    this.#waiting++;
-    await endOfTurn();
-    this.#waiting--;
+  async #runAgain(run: ShadowRun, letGo: () => void): Promise<void> {
     try {
-      await act();
+      if (this.#waiting >= maxWaiting) {
+        this.#metrics.shadowDropped(run.served.name, 'in_flight');
+        return;
+      }
+      this.#waiting++;
+      await endOfTurn();
+      this.#waiting--;
+      await this.#shadows.run(run);
     } finally {
       letGo();
     }
@@ -158,10 +158,10 @@ export class TrafficDirectory implements ModelDirectory {
 /** A version held by a request that is looked at. */
 class WatchedModel implements ServedModel, RequestObserver {
   readonly #served: ServedModel;
-  readonly #onReleased: (exchange: Exchange, letGo: () => void) => void;
+  readonly #onReleased: (exchange: Exchange) => void;
   #answered: { readonly exchange: Exchange; readonly letGo: () => void } | undefined;
 
-  constructor(served: ServedModel, onReleased: (exchange: Exchange, letGo: () => void) => void) {
+  constructor(served: ServedModel, onReleased: (exchange: Exchange) => void) {
     this.#served = served;
     this.#onReleased = onReleased;
   }
@@ -198,7 +198,9 @@ class WatchedModel implements ServedModel, RequestObserver {
     this.#served.release();
     const answered = this.#answered;
     this.#answered = undefined;
-    if (answered !== undefined) this.#onReleased(answered.exchange, answered.letGo);
+    if (answered === undefined) return;
+    this.#onReleased(answered.exchange);
+    answered.letGo();
   }
 }
 

@@ -68,10 +68,6 @@ export class TrafficMetrics {
     help: 'Changes of weights that followed from a canary: advance, rollback, done.',
     labels: ['model_name', 'decision'],
   });
-  readonly #overlooked = new Counter({
-    name: 'tenon_overlooked_requests_total',
-    help: 'Requests that were to be recorded or run again, and were not: too many at a time.',
-  });
   readonly #recorded = new Counter({
     name: 'tenon_recorded_requests_total',
     help: 'Requests that are in a file of records.',
@@ -124,10 +120,6 @@ export class TrafficMetrics {
     this.#decisions.with(model, decision).add(1);
   }
 
-  overlooked(): void {
-    this.#overlooked.with().add(1);
-  }
-
   recorded(model: string, records: number, bytes: number): void {
     this.#recorded.with(model).add(records);
     this.#recordedBytes.with(model).add(bytes);
@@ -157,7 +149,6 @@ export class TrafficMetrics {
       this.#agreeing,
       this.#micros,
       this.#decisions,
-      this.#overlooked,
       this.#recorded,
       this.#recordedBytes,
       this.#lost,
