@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer as createHttp2Server } from 'node:http2';
 
 import { serveGrpcEcho } from './harness/grpc.mjs';
-import { cpuTime, grpcCaller, startTenon } from './harness/http.mjs';
+import { grpcCaller, startTenon, warmCpuTime } from './harness/http.mjs';
 import { predictPath, predictRequest } from './harness/predict-request.mjs';
 import { modelPath } from './models/index.mjs';
 
@@ -10,7 +10,7 @@ const inFlight = 32;
 
 const message = predictRequest('linear', Float32Array.of(1, 2, 3, 4), [1, 4]);
 
-const served = (port) => cpuTime(grpcCaller(port, { path: predictPath, message, inFlight }));
+const served = (port) => warmCpuTime(grpcCaller(port, { path: predictPath, message, inFlight }));
 
 async function http2Echo() {
   const server = createHttp2Server();

@@ -2,15 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-import { cpuTime, httpCaller, startTenon } from './harness/http.mjs';
+import { httpCaller, startTenon, warmCpuTime } from './harness/http.mjs';
 import { modelPath } from './models/index.mjs';
 
 const inFlight = 32;
 const url = '/v1/models/linear:predict';
 const body = '{"instances":[[1.0,2.0,3.0,4.0]]}';
 const sampling = 0.01;
-/** Of what one request in a hundred does, enough for the compiler to have seen it. */
-const warmUpCalls = 100_000;
 
 async function served(options = {}) {
   const { restPort } = await startTenon({
@@ -18,9 +16,7 @@ async function served(options = {}) {
     grpc: false,
     ...options,
   });
-  const call = httpCaller(restPort, { path: url, body, inFlight });
-  await call(warmUpCalls);
-  return { block: cpuTime(call) };
+  return { block: await warmCpuTime(httpCaller(restPort, { path: url, body, inFlight })) };
 }
 
 /**

@@ -1,14 +1,16 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
-import { cpuTime, httpCaller, serveFastify, serveTenon } from './harness/http.mjs';
+import { httpCaller, serveFastify, serveTenon, warmCpuTime } from './harness/http.mjs';
 import { modelPath } from './models/index.mjs';
 
 const inFlight = 32;
 const path = '/v1/models/linear:predict';
 const body = '{"instances":[[1.0,2.0,3.0,4.0]]}';
 
-const called = (port) => ({ block: cpuTime(httpCaller(port, { path, body, inFlight })) });
+const called = async (port) => ({
+  block: await warmCpuTime(httpCaller(port, { path, body, inFlight })),
+});
 
 /** The least that an HTTP server of Node's does with a body. */
 async function httpEcho() {

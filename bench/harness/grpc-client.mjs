@@ -1,6 +1,7 @@
 // A client of gRPC over bare HTTP/2 in a process of its own, so that what it takes is not counted
 // as the server's. Told { port, path, message, calls, inFlight, connections }, it makes the calls over
-// one connection, or so many, and answers when all have been answered with status 0.
+// one connection, or so many, and answers when all have been answered with status 0. What it is not
+// told again stays.
 import { connect } from 'node:http2';
 
 const headersOf = (path) => ({
@@ -50,7 +51,9 @@ async function makeCalls({ port, path, message, calls, inFlight, connections = 1
   await Promise.all(Array.from({ length: inFlight }, caller));
 }
 
-process.on('message', (asked) => {
+let asked = {};
+process.on('message', (told) => {
+  asked = { ...asked, ...told };
   makeCalls(asked)
     .then(() => process.send({}))
     .catch((error) => process.send({ error: String(error?.stack ?? error) }));

@@ -1,6 +1,7 @@
 // A client of HTTP in a process of its own, so that what it takes is not counted as the server's.
 // Told { port, request, calls, inFlight }, where `request` is every byte of one, it makes the calls
-// over as many connections, and answers when all have been answered with 200.
+// over as many connections, and answers when all have been answered with 200. What it is not told
+// again stays.
 import { connect } from 'node:net';
 
 let connections = [];
@@ -60,7 +61,9 @@ async function makeCalls({ port, request, calls, inFlight }) {
   await Promise.all(connected(port, inFlight).slice(0, inFlight).map(caller));
 }
 
-process.on('message', (asked) => {
+let asked = {};
+process.on('message', (told) => {
+  asked = { ...asked, ...told };
   makeCalls(asked)
     .then(() => process.send({}))
     .catch((error) => process.send({ error: String(error?.stack ?? error) }));
