@@ -575,11 +575,14 @@ export interface NativeAddon {
   ): void;
   /** Opens ONNX Runtime and lists the devices of its providers, on a thread. */
   onnxDevices(library: string): Promise<NativeDevice[]>;
-  /** Memory both engines take as it is: 64-byte aligned, zeroed, owned by Tenon. */
-  alloc(byteLength: number): ArrayBuffer;
+  /**
+   * Memory both engines take as it is: 64-byte aligned, owned by Tenon, zeroed unless it may hold
+   * anything because all of it that is read will have been written.
+   */
+  alloc(byteLength: number, unzeroed?: boolean): ArrayBuffer;
   /** Whether a buffer is over memory of Tenon's own; false for anything but an ArrayBuffer. */
   owns(buffer: ArrayBufferLike): boolean;
-  /** Detaches a buffer that came from alloc or a run; its memory goes when the last run lets go. */
+  /** Detaches a buffer; memory that came from alloc or a run goes when the last run lets go. */
   release(buffer: ArrayBuffer): void;
   exchange(): NativeExchange;
   /** Opens the engine (or finds it open) and asks it about itself, on a thread. */

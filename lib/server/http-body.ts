@@ -6,7 +6,7 @@ import { createGunzip, createInflate } from 'node:zlib';
 import { StatusError } from '../codec/status.js';
 import { nativeAddon } from '../native/load.js';
 import { HttpError } from './http-status.js';
-import { messageMemory } from './tensor-memory.js';
+import { RecycledMemory } from './tensor-memory.js';
 
 export interface BodyLimits {
   /** Bytes of one body, decompressed. */
@@ -28,16 +28,20 @@ export interface ReadBodyOptions {
   readonly deflate?: boolean;
   /**
    * Where tensors begin in the body, which are to be fed as they lie there: the body is put where
-   * this place is aligned to 64 bytes, and a large one into memory of Tenon's own. Default: no
-   * tensors.
+   * this place is aligned to 64 bytes. Default: 0.
    */
   readonly tensorsAt?: number | undefined;
 }
 
 export interface Body {
   readonly bytes: Buffer;
-  /** Whether they are the whole use of memory that is Tenon's own. */
+  /** Whether they are the whole use of memory that is Tenon's own, as a large body's are. */
   readonly isOwned: boolean;
+  /**
+   * Gives such memory back, of which nobody has made a tensor: the garbage collector, to which it weighs
+   * much, is not to be waited for. The bytes are gone.
+   */
+  free(): void;
   /** Gives its place in `maxPendingBodyBytes` back. Once. */
   release(): void;
 }
@@ -46,12 +50,22 @@ export interface Body {
 const believedBytes = 8 << 20;
 const firstCapacity = 64 << 10;
 
+/**
+ * What is read in one turn of the event loop of chunks that are large: a socket may have two megabytes at
+ * once, and timers and small requests would wait for the copies of all that the sockets have.
+ */
+const maxTurnBytes = 256 << 10;
+const largeChunkBytes = 16 << 10;
+
 /** What is read of a refused body, and dropped, so that its sender comes to read the answer. */
 const maxDrainedBytes = 64 << 20;
 
 export class BodyReader {
   readonly #limits: BodyLimits;
+  readonly #memory = new RecycledMemory();
   #pendingBytes = 0;
+  #turnBytes = 0;
+  #paused: IncomingMessage[] = [];
 
   constructor(limits: BodyLimits) {
     this.#limits = limits;
@@ -68,7 +82,7 @@ export class BodyReader {
    */
   read(
     message: IncomingMessage,
-    { onBody, onError, deflate = false, tensorsAt }: ReadBodyOptions,
+    { onBody, onError, deflate = false, tensorsAt = 0 }: ReadBodyOptions,
   ): void {
     const { headers } = message;
     const encoding = encodingOf(headers['content-encoding'], deflate);
@@ -80,6 +94,7 @@ export class BodyReader {
       declared: inflate === undefined ? declared : NaN,
       maxBytes: maxBodyBytes,
       tensorsAt,
+      memory: this.#memory,
     });
     const source = inflate ?? message;
     let isSettled = false;
@@ -90,6 +105,7 @@ export class BodyReader {
       if (isSettled) return;
       isSettled = true;
       release();
+      collector.free();
       if (inflate !== undefined) {
         message.unpipe(inflate);
         inflate.destroy();
@@ -99,7 +115,8 @@ export class BodyReader {
     };
     source.on('data', (chunk: Buffer) => {
       if (isSettled) return;
-      const length = collector.length + chunk.length;
+      const size = chunk.length;
+      const length = collector.length + size;
       if (length > maxBodyBytes) {
         fail(this.#tooLarge());
         return;
@@ -115,18 +132,24 @@ export class BodyReader {
         );
         return;
       }
+      let wasCopied: boolean;
       try {
-        collector.add(chunk);
+        wasCopied = collector.add(chunk);
       } catch (cause) {
         fail(new StatusError('RESOURCE_EXHAUSTED', 'No memory for the request', { cause }));
         return;
       }
-      this.#pendingBytes += chunk.length;
+      this.#pendingBytes += size;
+      if (source !== message || size < largeChunkBytes) return;
+      if (wasCopied) discard(chunk, message);
+      this.#limitTurn(message, size);
     });
     source.on('end', () => {
       if (isSettled) return;
       isSettled = true;
-      onBody({ bytes: collector.take(), isOwned: collector.isOwned, release });
+      const { isOwned } = collector;
+      const free = (): void => collector.free();
+      onBody({ bytes: collector.take(), isOwned, free, release });
     });
     // A socket that ends in the middle of a body is an error of the message, too.
     message.on('error', (cause: Error) => fail(gone(cause)));
@@ -151,6 +174,22 @@ export class BodyReader {
     }
   }
 
+  /** Lets a message wait for the next turn where this one has read enough. */
+  #limitTurn(message: IncomingMessage, size: number): void {
+    if (this.#turnBytes === 0) {
+      setImmediate(() => {
+        const paused = this.#paused;
+        this.#turnBytes = 0;
+        this.#paused = [];
+        for (const one of paused) one.resume();
+      });
+    }
+    this.#turnBytes += size;
+    if (this.#turnBytes < maxTurnBytes) return;
+    message.pause();
+    this.#paused.push(message);
+  }
+
   #tooLarge(): HttpError {
     return new HttpError(
       413,
@@ -158,6 +197,12 @@ export class BodyReader {
       `The request body is larger than ${this.#limits.maxBodyBytes} bytes`,
     );
   }
+}
+
+/** What a body is read as, which needs its bytes no longer once it is there. */
+export function thenFree<T>(body: Body, reading: T | Promise<T>): T | Promise<T> {
+  // A small one is not to be freed, and waits for nothing.
+  return reading instanceof Promise ? reading.finally(() => body.free()) : reading;
 }
 
 function encodingOf(header: string | undefined, deflate: boolean): 'gzip' | 'deflate' | undefined {
@@ -184,11 +229,22 @@ function drain(message: IncomingMessage): void {
   message.resume();
 }
 
+/**
+ * Frees a chunk that nobody else has: what the garbage collector has to find, and is told is large, makes it
+ * stop the event loop again and again.
+ */
+function discard(chunk: Buffer, message: IncomingMessage): void {
+  if (message.listenerCount('data') === 1 && chunk.length === chunk.buffer.byteLength) {
+    nativeAddon().release(chunk.buffer as ArrayBuffer);
+  }
+}
+
 interface CollectorOptions {
   /** The length the body says it has, or NaN. */
   readonly declared: number;
   readonly maxBytes: number;
-  readonly tensorsAt: number | undefined;
+  readonly tensorsAt: number;
+  readonly memory: RecycledMemory;
 }
 
 /** Chunks as one buffer: one copy where the length is known, none where one chunk has it all. */
@@ -198,29 +254,42 @@ class Collector {
   isOwned = false;
   readonly #declared: number;
   readonly #maxBytes: number;
-  readonly #tensorsAt: number | undefined;
+  readonly #tensorsAt: number;
+  readonly #memory: RecycledMemory;
   /** Its first byte is the body's. */
   #buffer: Buffer | undefined;
 
-  constructor({ declared, maxBytes, tensorsAt }: CollectorOptions) {
+  constructor({ declared, maxBytes, tensorsAt, memory }: CollectorOptions) {
     this.#declared = declared;
     this.#maxBytes = maxBytes;
     this.#tensorsAt = tensorsAt;
+    this.#memory = memory;
   }
 
-  add(chunk: Buffer): void {
+  /** @returns Whether it is needed no longer. */
+  add(chunk: Buffer): boolean {
     const end = this.length + chunk.length;
-    if (this.length === 0 && end === this.#declared) {
+    const isAll = this.length === 0 && end === this.#declared;
+    if (isAll) {
       this.#buffer = chunk;
     } else {
       if (this.#buffer === undefined || this.#buffer.length < end) this.#grow(end);
       chunk.copy(this.#buffer as Buffer, this.length);
     }
     this.length = end;
+    return !isAll;
   }
 
   take(): Buffer {
     return this.#buffer?.subarray(0, this.length) ?? Buffer.alloc(0);
+  }
+
+  /** Frees memory of Tenon's own. */
+  free(): void {
+    if (!this.isOwned) return;
+    this.#memory.giveBack(this.#buffer as Buffer);
+    this.#buffer = undefined;
+    this.isOwned = false;
   }
 
   /** Many small chunks must not cost more than their bytes, so none is kept by itself. */
@@ -230,12 +299,10 @@ class Collector {
     const capacity = isBelieved
       ? this.#declared
       : Math.min(Math.max(firstCapacity, end, 2 * (this.#buffer?.length ?? 0)), this.#maxBytes);
-    const before = this.#buffer;
-    const wasOwned = this.isOwned;
-    const grown = messageMemory(Math.max(end, capacity), this.#tensorsAt);
-    before?.copy(grown.bytes, 0, 0, this.length);
+    const grown = this.#memory.take(Math.max(end, capacity), this.#tensorsAt);
+    this.#buffer?.copy(grown.bytes, 0, 0, this.length);
+    this.free();
     this.#buffer = grown.bytes;
     this.isOwned = grown.isOwned;
-    if (wasOwned) nativeAddon().release(before?.buffer as ArrayBuffer);
   }
 }

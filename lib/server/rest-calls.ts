@@ -81,6 +81,7 @@ export class RestCalls {
       ...options,
       onBody: (body) => {
         if (call.signal.aborted) {
+          body.free();
           body.release();
           onError(cancelled());
           return;

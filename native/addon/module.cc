@@ -188,13 +188,14 @@ Napi::Value Owns(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), owned);
 }
 
+// (bytes, whether they may hold anything)
 Napi::Value Alloc(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   int64_t byte_length = -1;
   if (napi_get_value_int64(env, info[0], &byte_length) != napi_ok || byte_length < 0) {
     ThrowInvalidArgument(env, "a byte length");
   }
-  auto memory = AllocateAligned(static_cast<size_t>(byte_length), /*zeroed=*/true);
+  auto memory = AllocateAligned(static_cast<size_t>(byte_length), /*zeroed=*/!info[1].ToBoolean());
   if (memory == nullptr) {
     throw ToError(env, {StatusCode::kOutOfMemory,
                         "expected memory for " + std::to_string(byte_length) + " bytes"});

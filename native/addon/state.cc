@@ -16,6 +16,8 @@ constexpr size_t kBackgroundLanes = 16;
 constexpr size_t kBackgroundQueue = 1 << 16;
 // Each holds the body of a request. A server bounds its requests long before.
 constexpr size_t kCodecQueue = 1 << 12;
+// As lanes of models by default: what they read must not make the loop wait.
+constexpr int kCodecNiceness = 5;
 
 // Runs on the calling thread settle without a turn of the event loop, so a
 // caller who awaits one after another would keep timers and sockets waiting.
@@ -71,7 +73,10 @@ Executor& AddonState::Background() {
 
 Executor& AddonState::Codec() {
   // Never destroyed, as the other.
-  static Executor& codec = *new Executor(static_cast<size_t>(std::max(1, CpuQuota())), kCodecQueue);
+  static Executor& codec =
+      *new Executor(LanePool::Create({.lanes = static_cast<size_t>(std::max(1, CpuQuota())),
+                                      .niceness = kCodecNiceness}),
+                    kCodecQueue);
   return codec;
 }
 

@@ -149,6 +149,37 @@ describe('bodies', () => {
     expect((await server.ask('POST', predictUrl, { body: good })).body).toBe(goodAnswer);
   });
 
+  it('are read each for itself, many large ones of different lengths at a time', async () => {
+    const texts = new Map<number, string>();
+    const ask = async (count: number): Promise<void> => {
+      const numbers = Array.from({ length: count }, (_, i) => ((count + i) % 1000) + 0.5);
+      const { status, body } = await server.post(predictUrl, { instances: numbers });
+      expect(status).toBe(200);
+      const { predictions } = JSON.parse(body) as { predictions: number[] };
+      expect(predictions).toEqual(numbers.map((number) => number * 0.5 + 3));
+      texts.set(count, body);
+    };
+    // Four at a time, of 20 KB to 2 MB, so that memory of one serves another.
+    const counts = Array.from({ length: 40 }, (_, i) => Math.round(4000 * 1.12 ** ((i * 7) % 40)));
+    await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        for (let count = counts.pop(); count !== undefined; count = counts.pop()) await ask(count);
+      }),
+    );
+    expect(texts.size).toBe(40);
+  });
+
+  it('are left alone where somebody else reads them, too', async () => {
+    const seen: Buffer[] = [];
+    const own = await serveWith({});
+    own.app.server.prependListener('request', (request) => {
+      request.on('data', (chunk: Buffer) => seen.push(chunk));
+    });
+    const body = JSON.stringify({ instances: Array.from({ length: 100_000 }, (_, i) => i) });
+    expect((await own.ask('POST', predictUrl, { body })).status).toBe(200);
+    expect(Buffer.concat(seen).equals(Buffer.from(body))).toBe(true);
+  });
+
   it('that are too large get 413, and the connection an answer', async () => {
     const own = await serveWith({ rest: { maxBodyBytes: 1000 } });
     const { status, body } = await own.ask('POST', predictUrl, { body: Buffer.alloc(1001, 0x20) });

@@ -20,7 +20,7 @@ import type { RawCounts } from '../../codec/oip/raw.js';
 import { show } from '../../codec/oip/raw.js';
 import type { StatusName } from '../../codec/status.js';
 import type { Tensor } from '../../index.js';
-import type { Body } from '../http-body.js';
+import { type Body, thenFree } from '../http-body.js';
 import { HttpError } from '../http-status.js';
 import type { ServingMetrics } from '../metrics.js';
 import type { ModelSpec, ServedModel } from '../models.js';
@@ -253,15 +253,18 @@ class OpenInferenceFrontEnd {
   async #run(
     served: ServedModel,
     call: Inference,
-    { bytes, isOwned }: Body,
+    body: Body,
     headerLength: number | undefined,
   ): Promise<Answer> {
+    const { bytes, isOwned } = body;
     const counts: RawCounts = { passed: 0, copied: 0 };
     const decoding =
       headerLength === 0
         ? rawInferRequest(bytes, this.#onlyInput(served), counts, { isOwned })
         : decodeInferRequest(bytes, headerLength, counts, { isOwned });
-    const request = decoding instanceof Promise ? await decoding : decoding;
+    // Tensors in binary stay where the body is.
+    const reading = headerLength === undefined ? thenFree(body, decoding) : decoding;
+    const request = reading instanceof Promise ? await reading : reading;
     const decoded = performance.now();
     let result: InferResult | undefined;
     let answer: Answer | undefined;

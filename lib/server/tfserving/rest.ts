@@ -5,6 +5,7 @@ import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastif
 import { decodeExamples, decodePredict, encodePredict } from '../../codec/json.js';
 import { type StatusName, StatusError } from '../../codec/status.js';
 import type { DType, Signature, Tensor } from '../../index.js';
+import { type Body, thenFree } from '../http-body.js';
 import { errorBody, httpStatusOfError } from '../http-status.js';
 import { expositionContentType } from '../metric-registry.js';
 import type { ApiMethod, ServingMetrics } from '../metrics.js';
@@ -207,7 +208,7 @@ class RestFrontEnd {
     const call = new Call(target);
     try {
       this.#calls.take(request, reply, call, {
-        onBody: (body) => this.#onBody(reply, call, body.bytes),
+        onBody: (body) => this.#onBody(reply, call, body),
         onError: (error) => this.#sendFailure(reply, call, error),
       });
     } catch (error) {
@@ -215,7 +216,7 @@ class RestFrontEnd {
     }
   }
 
-  #onBody(reply: FastifyReply, call: Call, body: Buffer): void {
+  #onBody(reply: FastifyReply, call: Call, body: Body): void {
     let answer: Answer | Promise<Answer>;
     try {
       answer = this.#answer(call, body);
@@ -266,13 +267,13 @@ class RestFrontEnd {
     this.#calls.limitSending(reply);
   }
 
-  #answer(call: Call, body: Buffer): Answer | Promise<Answer> {
+  #answer(call: Call, body: Body): Answer | Promise<Answer> {
     const { kind, spec } = call.target;
     const served = this.#models.acquire(spec);
     call.version = served.version;
     let answer: Answer | Promise<Answer> | undefined;
     try {
-      if (kind === 'predict') answer = this.#service.predictJson(served, body);
+      if (kind === 'predict') answer = this.#service.predictJson(served, body.bytes);
     } catch (error) {
       served.release();
       throw error;
@@ -283,11 +284,11 @@ class RestFrontEnd {
     return answer;
   }
 
-  async #answerLater(served: ServedModel, call: Call, body: Buffer): Promise<Answer> {
+  async #answerLater(served: ServedModel, call: Call, body: Body): Promise<Answer> {
     try {
       const { kind } = call.target;
       if (kind === 'predict') return await this.#predict(served, call, body);
-      const examples = await decodeExamples(body);
+      const examples = await thenFree(body, decodeExamples(body.bytes));
       const context = call.context(this.#timeoutMs);
       if (kind === 'classify') {
         const result = await this.#service.classify(served, examples, context);
@@ -302,10 +303,10 @@ class RestFrontEnd {
     }
   }
 
-  async #predict(served: ServedModel, call: Call, body: Buffer): Promise<Answer> {
-    const decoding = decodePredict(body, (signature) => inputsOf(served, signature));
+  async #predict(served: ServedModel, call: Call, body: Body): Promise<Answer> {
+    const decoding = decodePredict(body.bytes, (signature) => inputsOf(served, signature));
     const { signatureName, format, feeds } =
-      decoding instanceof Promise ? await decoding : decoding;
+      decoding instanceof Promise ? await thenFree(body, decoding) : decoding;
     let outputs: readonly { readonly name: string; readonly tensor: Tensor }[] = [];
     try {
       const result = await this.#service.predict(
