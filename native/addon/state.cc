@@ -16,8 +16,8 @@ constexpr size_t kBackgroundLanes = 16;
 constexpr size_t kBackgroundQueue = 1 << 16;
 // Each holds the body of a request. A server bounds its requests long before.
 constexpr size_t kCodecQueue = 1 << 12;
-// As lanes of models by default: what they read must not make the loop wait.
-constexpr int kCodecNiceness = 5;
+// More than lanes of models have by default: what they read must not make the loop wait.
+constexpr int kCodecNiceness = 10;
 
 // Runs on the calling thread settle without a turn of the event loop, so a
 // caller who awaits one after another would keep timers and sockets waiting.
