@@ -37,11 +37,13 @@ function repeated(call, request) {
   };
 }
 
-/** Of what a server does, enough for the compiler to have seen all of it. */
-const warmUpCalls = 100_000;
-
-/** Nanoseconds of CPU time of all threads of this process for calls to a server that is warm. */
-export async function warmCpuTime(call) {
+/**
+ * Nanoseconds of CPU time of all threads of this process for calls to a server that is warm.
+ *
+ * @param {(calls: number) => Promise<unknown>} call
+ * @param {number} [warmUpCalls] Enough for the compiler to have seen all of what the server does.
+ */
+export async function warmCpuTime(call, warmUpCalls = 100_000) {
   await call(warmUpCalls);
   return cpuTime(call);
 }
