@@ -201,8 +201,9 @@ export class BodyReader {
 
 /** What a body is read as, which needs its bytes no longer once it is there. */
 export function thenFree<T>(body: Body, reading: T | Promise<T>): T | Promise<T> {
-  // A small one is not to be freed, and waits for nothing.
-  return reading instanceof Promise ? reading.finally(() => body.free()) : reading;
+  if (reading instanceof Promise) return reading.finally(() => body.free());
+  body.free();
+  return reading;
 }
 
 function encodingOf(header: string | undefined, deflate: boolean): 'gzip' | 'deflate' | undefined {

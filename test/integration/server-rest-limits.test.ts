@@ -150,14 +150,12 @@ describe('bodies', () => {
   });
 
   it('are read each for itself, many large ones of different lengths at a time', async () => {
-    const texts = new Map<number, string>();
     const ask = async (count: number): Promise<void> => {
       const numbers = Array.from({ length: count }, (_, i) => ((count + i) % 1000) + 0.5);
       const { status, body } = await server.post(predictUrl, { instances: numbers });
       expect(status).toBe(200);
       const { predictions } = JSON.parse(body) as { predictions: number[] };
       expect(predictions).toEqual(numbers.map((number) => number * 0.5 + 3));
-      texts.set(count, body);
     };
     // Four at a time, of 20 KB to 2 MB, so that memory of one serves another.
     const counts = Array.from({ length: 40 }, (_, i) => Math.round(4000 * 1.12 ** ((i * 7) % 40)));
@@ -166,7 +164,6 @@ describe('bodies', () => {
         for (let count = counts.pop(); count !== undefined; count = counts.pop()) await ask(count);
       }),
     );
-    expect(texts.size).toBe(40);
   });
 
   it('are left alone where somebody else reads them, too', async () => {

@@ -304,9 +304,12 @@ class RestFrontEnd {
   }
 
   async #predict(served: ServedModel, call: Call, body: Body): Promise<Answer> {
-    const decoding = decodePredict(body.bytes, (signature) => inputsOf(served, signature));
+    const decoding = thenFree(
+      body,
+      decodePredict(body.bytes, (signature) => inputsOf(served, signature)),
+    );
     const { signatureName, format, feeds } =
-      decoding instanceof Promise ? await thenFree(body, decoding) : decoding;
+      decoding instanceof Promise ? await decoding : decoding;
     let outputs: readonly { readonly name: string; readonly tensor: Tensor }[] = [];
     try {
       const result = await this.#service.predict(
