@@ -134,6 +134,46 @@ describe(`WebGPU${reason === undefined ? '' : `: ${reason}`}`, { timeout: 120_00
     },
   );
 
+  it.skipIf(reason !== undefined)(
+    'runs several models side by side, while states are freed and models come and go',
+    async () => {
+      const { code, reported, stderr } = await run(`
+        const cpu = await onCpu('rnn_state.onnx');
+        const devices = [await onDevice('rnn_state.onnx'), await onDevice('rnn_state.onnx')];
+        const outputs = { y: 'host', new_state: 'engine' };
+        const chain = async (m, seed) => {
+          let [here, there, most] = [Tensor.alloc('float32', [1, 1, 4]), Tensor.alloc('float32', [1, 1, 4]), 0];
+          for (let i = 0; i < 60; i++) {
+            const x = Tensor.from([[Math.sin(i * seed), Math.cos(i), 1]], 'float32');
+            const expected = await cpu.run({ x, state: here }, { outputs });
+            const got = await m.run({ x, state: there }, { outputs });
+            for (const state of [here, there]) state.dispose();
+            [here, there] = [expected.new_state, got.new_state];
+            most = Math.max(most, apart([...got.y.data], [...expected.y.data]));
+            if (i % 10 === 9) {
+              // Read, and taken to the host to be fed, beside the runs of the others.
+              most = Math.max(most, apart([...(await there.toHost()).data], [...(await here.toHost()).data]));
+              const { y } = await cpu.run({ x, state: there });
+              most = Math.max(most, apart([...y.data], [...(await cpu.run({ x, state: here })).y.data]));
+            }
+          }
+          return most;
+        };
+        const visits = async () => {
+          for (let i = 0; i < 4; i++) await (await onDevice('rnn_state.onnx')).close();
+          return 0;
+        };
+        const distances = await Promise.all(
+          [visits(), ...Array.from({ length: 8 }, (_, k) => chain(devices[k % 2], k + 1))]);
+        report(Math.max(...distances));
+        for (const m of [cpu, ...devices]) await m.close();
+      `);
+      expect(code, stderr).toBe(0);
+      expect(reported).toHaveLength(1);
+      expect(reported[0]).toBeLessThanOrEqual(tolerance);
+    },
+  );
+
   it.skipIf(reason !== undefined)('refuses LoRA adapters for outputs left there', async () => {
     const { code, reported, stderr } = await run(`
       const m = await load(fixture('lora/model.onnx'), {

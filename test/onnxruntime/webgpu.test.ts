@@ -55,6 +55,30 @@ describe(`GPU tensors${reason === undefined ? '' : `: ${reason}`}`, { timeout: 1
     },
   );
 
+  it.skipIf(reason !== undefined)('are fed and freed beside the runs of others', async () => {
+    const { code, reported, stderr } = await run(`
+      const cpu = await onCpu();
+      const sessions = [await onDevice('gpu-buffer'), await onDevice('gpu-buffer')];
+      const distances = await Promise.all(Array.from({ length: 8 }, async (_, k) => {
+        let [here, there, most] = [first(), first(), 0];
+        for (let i = 0; i < 60; i++) {
+          const expected = await cpu.run({ x: x(i * k), state: here });
+          const got = await sessions[k % 2].run({ x: x(i * k), state: there });
+          if (i > 0) there.dispose();
+          [here, there] = [expected.new_state, got.new_state];
+          const y = await got.y.getData(true);
+          y.forEach((value, j) => { most = Math.max(most, Math.abs(value - expected.y.data[j])); });
+        }
+        return most;
+      }));
+      report(Math.max(...distances));
+      for (const session of [cpu, ...sessions]) await session.release();
+    `);
+    expect(code, stderr).toBe(0);
+    expect(reported).toHaveLength(1);
+    expect(reported[0]).toBeLessThanOrEqual(1e-4);
+  });
+
   it.skipIf(reason !== undefined)('stay there where one location is said for all', async () => {
     const { code, reported, stderr } = await run(`
       const session = await onDevice('gpu-buffer');

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engines/onnxruntime/device_turn.h"
 #include "engines/onnxruntime/engine_tensor.h"
 #include "engines/onnxruntime/status.h"
 
@@ -144,6 +145,7 @@ Status OnnxBoundRun::BindOutputs() {
 
 Status OnnxBoundRun::Run(CancelToken* cancel) {
   return CatchAll([this, cancel]() -> Status {
+    const DeviceTurn turn(session_->takes_turns());
     if (cancel != nullptr && cancel->cancelled()) {
       return {StatusCode::kAborted, "the run was cancelled before it began"};
     }

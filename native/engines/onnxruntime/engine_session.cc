@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "engines/onnxruntime/config_keys.h"
+#include "engines/onnxruntime/device_turn.h"
 #include "engines/onnxruntime/providers.h"
 #include "engines/onnxruntime/status.h"
 
@@ -83,6 +84,7 @@ Status CreateEngineSession(const Library& library, const ModelSource& source,
 }  // namespace
 
 void SessionCloser::operator()(OrtSession* session) {
+  const DeviceTurn turn(takes_turns);
   // Where it cannot be written, nobody is left to be told.
   if (!profile_path.empty()) (void)EndProfile(session);
   library->api().ReleaseSession(session);
@@ -93,6 +95,7 @@ Result<std::string> SessionCloser::EndProfile(OrtSession* session) {
     return Status(StatusCode::kUnsupported, "expected a model loaded with profiling");
   }
   if (profile_ended) return profile_path;
+  const DeviceTurn turn(takes_turns);
   const Api& api = library->api();
   Allocated<char> written(api, library->allocator());
   TENON_RETURN_IF_ERROR(
@@ -120,6 +123,9 @@ Status EngineSession::Try(const Library& library, const ModelSource& source,
                           const SessionOptions& options, CancelToken* cancel, Attempt* attempt) {
   const Api& api = library.api();
   EngineSession& made = attempt->session;
+  const bool takes_turns = TakesTurns(options);
+  const DeviceTurn turn(takes_turns);
+  if (IsCancelled(cancel)) return Aborted();
   SessionOptionsHandle handle;
   TENON_RETURN_IF_ERROR(MakeSessionOptions(library, options, &handle, &made.resources_));
   for (size_t i = 0; i < options.providers.size(); ++i) {
@@ -144,7 +150,7 @@ Status EngineSession::Try(const Library& library, const ModelSource& source,
                                  &session);
   }
   made.session_ = std::unique_ptr<OrtSession, SessionCloser>(
-      session, SessionCloser{&library, options.profile_path});
+      session, SessionCloser{&library, options.profile_path, false, takes_turns});
   if (IsCancelled(cancel)) {
     return status.ok() ? Aborted()
                        : Status(StatusCode::kAborted, status.message())

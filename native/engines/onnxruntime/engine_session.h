@@ -22,6 +22,8 @@ struct SessionCloser {
   const Library* library = nullptr;
   std::string profile_path;
   bool profile_ended = false;
+  // See EngineSession::takes_turns.
+  bool takes_turns = false;
 
   void operator()(OrtSession* session);
   // Writes the profile and gives that its file's name, which is the result.
@@ -49,6 +51,9 @@ class EngineSession {
   const std::vector<ProviderFallback>& fallbacks() const { return fallbacks_; }
   // False where all of its memory is the CPU's.
   bool may_be_on_device() const { return may_be_on_device_; }
+
+  // Whether whatever it does on its device needs a DeviceTurn.
+  bool takes_turns() const { return session_.get_deleter().takes_turns; }
 
   // Gives a run's fresh options what holds for every run of the session, and over
   // it what this one is told, which may be null. Fails with kInvalidArgument.

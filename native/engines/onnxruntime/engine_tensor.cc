@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engines/onnxruntime/device_turn.h"
 #include "engines/onnxruntime/status.h"
 
 namespace tenon::onnxruntime {
@@ -20,6 +21,10 @@ OnnxEngineTensor::OnnxEngineTensor(std::shared_ptr<const Library> library, Value
       device_(std::move(device)),
       description_(std::move(description)),
       value_(std::move(value)) {}
+
+OnnxEngineTensor::~OnnxEngineTensor() {
+  if (!description_.in_host_memory) ReleaseInTurn(std::move(value_), std::move(kept_));
+}
 
 Result<std::shared_ptr<const EngineTensor>> OnnxEngineTensor::Create(
     std::shared_ptr<const Library> library, ValueHandle value, TensorDescription description,

@@ -23,6 +23,8 @@ class OnnxEngineTensor : public EngineTensor {
                                                             TensorDescription description,
                                                             std::shared_ptr<const void> kept);
 
+  ~OnnxEngineTensor() override;
+
   // `tensor` as one of this engine; null where it is another's.
   static const OnnxEngineTensor* From(const EngineTensor* tensor) {
     return dynamic_cast<const OnnxEngineTensor*>(tensor);
@@ -47,10 +49,10 @@ class OnnxEngineTensor : public EngineTensor {
   // Destroyed from the last to the first: the value goes before what it needs,
   // and that before the library.
   const std::shared_ptr<const Library> library_;
-  const std::shared_ptr<const void> kept_;
+  std::shared_ptr<const void> kept_;
   const std::string device_;
   const TensorDescription description_;
-  const ValueHandle value_;
+  ValueHandle value_;
 };
 
 }  // namespace tenon::onnxruntime

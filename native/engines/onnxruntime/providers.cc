@@ -16,6 +16,7 @@ constexpr std::string_view kCpu = "CPUExecutionProvider";
 constexpr std::string_view kCuda = "CUDAExecutionProvider";
 constexpr std::string_view kTensorRt = "TensorrtExecutionProvider";
 constexpr std::string_view kDml = "DmlExecutionProvider";
+constexpr std::string_view kWebGpu = "WebGpuExecutionProvider";
 
 // The names that SessionOptionsAppendExecutionProvider knew before it learned
 // the full ones.
@@ -180,6 +181,13 @@ Status AppendProvider(const Library& library, const ExecutionProvider& provider,
                         options, known == kAppendNames.end() ? name.c_str() : known->second,
                         arrays.keys.data(), arrays.values.data(), arrays.keys.size()),
                     StatusCode::kProvider);
+}
+
+bool TakesTurns(const SessionOptions& options) {
+  return std::any_of(options.providers.begin(), options.providers.end(),
+                     [](const ExecutionProvider& provider) {
+                       return ShortName(provider.name) == ShortName(kWebGpu);
+                     });
 }
 
 bool RunsOnCpuOnly(const SessionOptions& options) {

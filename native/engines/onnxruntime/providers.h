@@ -23,6 +23,9 @@ bool IsCpuProvider(std::string_view name);
 Status AppendProvider(const Library& library, const ExecutionProvider& provider,
                       OrtSessionOptions* options);
 
+// True where what such a session does on its device takes turns with others (device_turn.h).
+bool TakesTurns(const SessionOptions& options);
+
 // True where all of a session's memory is the CPU's.
 bool RunsOnCpuOnly(const SessionOptions& options);
 

@@ -6,6 +6,7 @@
 
 #include "core/shape.h"
 #include "engines/onnxruntime/bound_run.h"
+#include "engines/onnxruntime/device_turn.h"
 #include "engines/onnxruntime/engine_tensor.h"
 #include "engines/onnxruntime/model_info.h"
 #include "engines/onnxruntime/small_array.h"
@@ -192,6 +193,7 @@ Result<std::vector<Value>> OnnxSession::Run(const RunRequest& request) {
   return CatchAll([&]() -> Result<std::vector<Value>> {
     TENON_RETURN_IF_ERROR(CheckRequest(info_, request));
     TENON_RETURN_IF_ERROR(CheckOptions(request));
+    const DeviceTurn turn(takes_turns());
     if (request.cancel != nullptr && request.cancel->cancelled()) {
       return Aborted("the run was cancelled before it began");
     }

@@ -23,8 +23,8 @@
 namespace tenon::onnxruntime {
 
 // A model loaded by ONNX Runtime. The engine's Run may be called from any
-// number of threads, and nothing here changes after loading but what is known of
-// the shapes of outputs.
+// number of threads, or by one at a time on a device that takes turns, and nothing here changes
+// after loading but what is known of the shapes of outputs.
 //
 // Outputs may outlive the session: each holds its OrtValue, which holds the
 // allocator it came from.
@@ -45,6 +45,7 @@ class OnnxSession : public Session, public std::enable_shared_from_this<OnnxSess
   const Library& library() const { return *library_; }
   OrtSession* session() const { return session_.get(); }
   bool may_be_on_device() const { return session_.may_be_on_device(); }
+  bool takes_turns() const { return session_.takes_turns(); }
   // The options of a request that was checked; null where it has none.
   static const RunOptions* OptionsOf(const RunRequest& request) {
     return static_cast<const RunOptions*>(request.options.get());

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/shape.h"
+#include "engines/onnxruntime/device_turn.h"
 #include "engines/onnxruntime/empty_sequence.h"
 #include "engines/onnxruntime/engine_tensor.h"
 #include "engines/onnxruntime/small_array.h"
@@ -425,6 +426,8 @@ Status CopyBytes(const Library& library, const OrtValue* value,
                                           "\" in host memory: ONNX Runtime " + library.version() +
                                           " cannot copy it from its device, 1.23 and newer can"};
   }
+  // Whose device it is, the value does not say; other devices' copies are short.
+  const DeviceTurn turn(true);
   ValueHandle copy;
   TENON_RETURN_IF_ERROR(TakeStatus(
       api,
