@@ -57,6 +57,8 @@ export interface RunnerOptions {
    * cancels then; a runner may use it to refuse what would come too late.
    */
   readonly deadline: number;
+  /** A batch goes to a lane, however short it is: another one is to go on beside it. */
+  readonly onLane?: boolean;
   /** Whose run it is, where lanes are to be shared fairly between callers. */
   readonly caller: string | undefined;
 }
@@ -78,10 +80,13 @@ export interface Runner {
    */
   run(request: RunRequest, options: RunnerOptions): NativeOutputs | Promise<NativeOutputs>;
   /**
-   * Several requests as one. Memory of the members follows the rules of `run`; `cancel` finds the
-   * batch by its ticket.
+   * Several requests as one, as `run` does one. Memory of the members follows its rules; `cancel`
+   * finds the batch by its ticket.
    */
-  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<NativeBatchOutputs>;
+  runBatch(
+    batch: BatchRequest,
+    options: RunnerOptions,
+  ): NativeBatchOutputs | Promise<NativeBatchOutputs>;
   /** Asks a run to stop; one that waits leaves its queue, and rejects with ERR_TENON_ABORTED. */
   cancel(ticket: number): void;
   load(): RunnerLoad;
@@ -91,10 +96,10 @@ export interface Runner {
   destroy(): Promise<void>;
 }
 
-/** Whether a run goes on, instead of having happened on the calling thread. */
-export function isUnderWay(
-  started: NativeOutputs | Promise<NativeOutputs>,
-): started is Promise<NativeOutputs> {
+/** Whether a run or a batch goes on, instead of having happened on the calling thread. */
+export function isUnderWay<Outputs extends readonly unknown[]>(
+  started: Outputs | Promise<Outputs>,
+): started is Promise<Outputs> {
   return !Array.isArray(started);
 }
 

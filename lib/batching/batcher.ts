@@ -214,6 +214,8 @@ export class Batcher implements Runner {
   readonly #key: number[] = [];
   readonly #timer: DelayTimer | undefined;
   #isScheduled = false;
+  /** A batch held the event loop: what comes next is sent in its next turn. */
+  #awaitsTurn = false;
   #inFlight = 0;
   #lanes = 1;
   /** Runs that wait for a lane, when it was last looked. */
@@ -302,7 +304,7 @@ export class Batcher implements Runner {
   }
 
   /** Batches that a caller has formed go as they are. */
-  async runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
+  runBatch(batch: BatchRequest, options: RunnerOptions): ReturnType<Runner['runBatch']> {
     if (this.#ending !== 'no') throw modelClosed();
     return this.#runner.runBatch(batch, options);
   }
@@ -546,7 +548,8 @@ export class Batcher implements Runner {
     this.#requests++;
     this.#requestRows.add(rows);
     this.#unsettled++;
-    if (!this.#isScheduled && (this.#inFlight < this.#lanes || this.#goesAhead(queue))) {
+    if (this.#isScheduled || this.#awaitsTurn) return promise;
+    if (this.#inFlight < this.#lanes || this.#goesAhead(queue)) {
       // Runs of one tick travel together.
       this.#isScheduled = true;
       queueMicrotask(this.#dispatch);
@@ -637,7 +640,7 @@ export class Batcher implements Runner {
 
   readonly #dispatch = (): void => {
     this.#isScheduled = false;
-    if (this.#active.length === 0 && this.#again.length === 0) return;
+    if (this.#awaitsTurn || (this.#active.length === 0 && this.#again.length === 0)) return;
     this.#refreshLanes();
     let parted: Queue | undefined;
     while (this.#inFlight < this.#lanes) {
@@ -652,12 +655,18 @@ export class Batcher implements Runner {
       const rows = this.#rowsFor(queue, limit);
       if (rows < Math.min(queue.line.rows, limit)) parted = queue;
       this.#send(queue, rows, parted === queue ? Way.part : Way.usual);
+      if (this.#awaitsTurn) return;
     }
     if (this.#active.length === 0 || this.#laneQueue > 0) return;
     const queue = this.#nextQueue(true);
     if (queue !== undefined && this.#goesAhead(queue)) {
       this.#ahead = this.#send(queue, this.#limitOf(queue), Way.ahead);
     }
+  };
+
+  readonly #turned = (): void => {
+    this.#awaitsTurn = false;
+    this.#dispatch();
   };
 
   /** Rows for the next batch of a queue: all that wait, or this lane's part of them. */
@@ -786,7 +795,7 @@ export class Batcher implements Runner {
       return batch;
     }
     if (!isUnderWay(started)) {
-      this.#end(batch);
+      this.#end(batch, true);
       this.#succeed(entry, started);
       return batch;
     }
@@ -815,7 +824,7 @@ export class Batcher implements Runner {
   ): Batch {
     const { signature, inputs, outputs, plan } = queue;
     const batch = this.#begin(members, rows, whole, this.#tickets.next(), now, way);
-    let started: Promise<BatchOutputs>;
+    let started: BatchOutputs | Promise<BatchOutputs>;
     try {
       const feeds = members.map((member) => member.feeds);
       started = this.#runner.runBatch(
@@ -832,6 +841,7 @@ export class Batcher implements Runner {
           // Memory that was held is nobody else's to write to.
           borrow: true,
           deadline: 0,
+          onLane: way === Way.part,
           caller: undefined,
         },
       );
@@ -840,16 +850,18 @@ export class Batcher implements Runner {
       this.#failBatch(queue, batch, error);
       return batch;
     }
+    if (!isUnderWay(started)) {
+      this.#end(batch, true);
+      this.#succeedBatch(queue, members, started);
+      // Timers and sockets come first, and with them more to share a batch.
+      this.#awaitsTurn = true;
+      setImmediate(this.#turned);
+      return batch;
+    }
     started.then(
       (results) => {
         this.#end(batch);
-        if (queue.failureLimit < Infinity) {
-          queue.failureLimit = limitAfterSuccess(
-            queue.failureLimit,
-            queue.adaptive?.maxBatchSize ?? this.#options.maxBatchSize,
-          );
-        }
-        members.forEach((member, i) => this.#succeed(member, results[i] as RunOutputs));
+        this.#succeedBatch(queue, members, results);
         this.#dispatch();
       },
       (error: unknown) => {
@@ -891,7 +903,8 @@ export class Batcher implements Runner {
     this.#ahead = undefined;
   }
 
-  #end(batch: Batch): void {
+  /** @param isInline Whether it ran on the calling thread. */
+  #end(batch: Batch, isInline = false): void {
     const { members, rows, startedMs, live } = batch;
     if (this.#ahead === batch) this.#ahead = undefined;
     this.#laneFreed();
@@ -909,7 +922,10 @@ export class Batcher implements Runner {
     const micros = (nowMs - startedMs) * 1000;
     for (const { queuedMs } of members) this.#waitMicros.add((startedMs - queuedMs) * 1000);
     queue.times.note(rows, micros);
-    if (batch.way === Way.part) queue.sharing.note(rows, micros);
+    if (batch.way === Way.part) {
+      // Parts that do not run beside each other take the time of all of them.
+      queue.sharing.note(rows, isInline ? micros * (this.#lanes - this.#inFlight) : micros);
+    }
     if (queue.adaptive === undefined) return;
     for (const { queuedMs } of members) queue.adaptive.noteLatency((nowMs - queuedMs) * 1000);
     queue.adaptive.noteBatch(rows, micros, queue.line.rows, this.#lanes, nowMs * 1000);
@@ -953,6 +969,16 @@ export class Batcher implements Runner {
       entry.batch = undefined;
       this.#line(entry, now);
     }
+  }
+
+  #succeedBatch(queue: Queue, members: readonly Entry[], results: BatchOutputs): void {
+    if (queue.failureLimit < Infinity) {
+      queue.failureLimit = limitAfterSuccess(
+        queue.failureLimit,
+        queue.adaptive?.maxBatchSize ?? this.#options.maxBatchSize,
+      );
+    }
+    members.forEach((member, i) => this.#succeed(member, results[i] as RunOutputs));
   }
 
   #succeed(entry: Entry, outputs: RunOutputs): void {

@@ -9,15 +9,23 @@ import { RunTimes } from './run-times.js';
 
 /** Batches of a size before anything is concluded from them. */
 const enough = 8;
-/** Parts are worth it where they take no more than this share of the whole. */
+/** Parts are worth it where they take no more than this share of the whole … */
 const worthwhile = 0.75;
-/** Batches that went whole before parts are tried again. */
-const patience = 256;
+/** … and stay so up to this one: what is measured varies. */
+const stillWorthwhile = 0.85;
+/**
+ * Of so many batches the last `enough` go the other way: what was measured may no longer be so. Few
+ * at first, when machine code is still being made; twice as many each time it was right.
+ */
+const leastPatience = 64;
+const mostPatience = 1024;
 
 export class Sharing {
   /** Of parts, which ran beside each other. */
   readonly #parts = new RunTimes();
-  #declined = 0;
+  #prefersParts = false;
+  #decided = 0;
+  #patience = leastPatience;
 
   /**
    * Rows for the next batch.
@@ -33,11 +41,21 @@ export class Sharing {
     const part = Math.ceil(waiting / idle);
     if (part >= whole || times.seen(whole) < enough) return whole;
     if (this.#parts.seen(part) < enough) return part;
-    if (this.#parts.expected(part) <= worthwhile * times.expected(whole)) return part;
-    return ++this.#declined % patience === 0 ? part : whole;
+    const share = this.#prefersParts ? stillWorthwhile : worthwhile;
+    const prefersParts = this.#parts.expected(part) <= share * times.expected(whole);
+    if (prefersParts !== this.#prefersParts) {
+      this.#prefersParts = prefersParts;
+      this.#patience = leastPatience;
+      this.#decided = 0;
+    } else if (++this.#decided >= this.#patience) {
+      this.#patience = Math.min(2 * this.#patience, mostPatience);
+      this.#decided = 0;
+    }
+    const isTrial = this.#decided >= this.#patience - enough;
+    return prefersParts === isTrial ? whole : part;
   }
 
-  /** A part that ran beside others. */
+  /** A part, and how long it and those beside it took. */
   note(rows: number, micros: number): void {
     this.#parts.note(rows, micros);
   }

@@ -68,7 +68,7 @@ export async function verifyBatching(
 ): Promise<BatchVerdict> {
   const declared = againstDeclaration(signature, plan);
   if (declared !== undefined) return { status: 'refused', reason: declared };
-  const batchOf = (requests: readonly RunRequest[]): Promise<readonly RunOutputs[]> => {
+  const batchOf = (requests: readonly RunRequest[]): ReturnType<Runner['runBatch']> => {
     const { inputs, outputs } = requests[0] as RunRequest;
     const members = requests.map(({ feeds }) => feeds as readonly RunTensor[]);
     const sum = requests.reduce((rows, request) => rows + (rowsOf(request, plan) as number), 0);

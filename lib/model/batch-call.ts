@@ -21,17 +21,19 @@ import { dtypeFromNumber, dtypes, type TypedArray } from '../tensor/dtypes.js';
 type Member = readonly NativeTensorIn[];
 
 /** The session's runBatch. */
-export async function runBatch(
+export function runBatch(
   session: NativeSession,
   batch: BatchRequest,
-  { ticket, priority, borrow }: RunnerOptions,
-): Promise<NativeBatchOutputs> {
+  { ticket, priority, borrow, onLane = false }: RunnerOptions,
+): NativeBatchOutputs | Promise<NativeBatchOutputs> {
   const { numbers, length, sources } = packBatch(batch);
   // As they are now: a shape may be written to meanwhile.
   const rows = batch.members.map((feeds) => (feeds[0] as NativeTensorIn)[1][0] as number);
-  const started = session.runBatch(numbers, length, sources, ticket, priority, borrow);
+  const started = session.runBatch(numbers, length, sources, ticket, priority, borrow, onLane);
   spare = numbers;
-  return cutOutputs(await started, rows);
+  return started instanceof Promise
+    ? started.then((results) => cutOutputs(results, rows))
+    : cutOutputs(started, rows);
 }
 
 export interface PackedBatch {

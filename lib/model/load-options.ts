@@ -131,7 +131,8 @@ export interface LoadOptions {
   batching?: boolean | 'auto' | BatchingOptions;
   /**
    * Where asynchronous runs happen: 'auto' runs on the calling thread what is measured to take less
-   * time than handing it to a lane would; 'never' always uses a lane. Default: 'auto'.
+   * time than handing it to a lane would (70 µs at most; of a batch, 200 µs); 'never' always uses a
+   * lane. Default: 'auto'.
    */
   inline?: 'auto' | 'never';
   /**

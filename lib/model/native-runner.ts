@@ -16,7 +16,10 @@ export class NativeRunner implements Runner {
     return run(this.session, request, options);
   }
 
-  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<NativeBatchOutputs> {
+  runBatch(
+    batch: BatchRequest,
+    options: RunnerOptions,
+  ): NativeBatchOutputs | Promise<NativeBatchOutputs> {
     return runBatch(this.session, batch, options);
   }
 

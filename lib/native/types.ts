@@ -389,8 +389,9 @@ export interface NativeSession {
     options?: NativeRunOptions,
   ): NativeOutputs | Promise<NativeOutputs>;
   /**
-   * Several requests as one call of the engine, on a lane: rows are gathered into one tensor an
-   * input, and outputs cut into the members' rows, small ones by whoever receives them.
+   * Several requests as one call of the engine: rows are gathered into one tensor an input, and
+   * outputs cut into the members' rows, small ones by whoever receives them. On a lane, or on the
+   * calling thread where that is shorter.
    *
    * Memory of the members goes as in `run`: what Tenon owns by pointer, anything else is copied
    * before the call returns, straight to its place in the batch, unless `borrow`.
@@ -407,6 +408,7 @@ export interface NativeSession {
    *   and the rank and sizes, of which the first counts rows, as many for all inputs of a member.
    * @param length How many of the numbers count.
    * @param ticket As for `run`: `cancel` stops the whole batch.
+   * @param onLane On a lane however short it is.
    */
   runBatch(
     numbers: Float64Array,
@@ -415,7 +417,8 @@ export interface NativeSession {
     ticket: number,
     priority: number,
     borrow: boolean,
-  ): Promise<readonly NativeBatchResult[]>;
+    onLane: boolean,
+  ): readonly NativeBatchResult[] | Promise<readonly NativeBatchResult[]>;
   /** The same as `run` on the calling thread. */
   runSync(
     signature: number,

@@ -7,7 +7,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { type ErrorSummary, inShort, modelClosed } from '../errors.js';
 import {
-  type BatchOutputs,
   type BatchRequest,
   isUnderWay,
   type Runner,
@@ -182,24 +181,29 @@ export class SessionPool<R extends Runner = Runner> implements Runner {
   }
 
   run(request: RunRequest, options: RunnerOptions): ReturnType<Runner['run']> {
+    return this.#start(options.ticket, (runner) => runner.run(request, options));
+  }
+
+  runBatch(batch: BatchRequest, options: RunnerOptions): ReturnType<Runner['runBatch']> {
+    return this.#start(options.ticket, (runner) => runner.runBatch(batch, options));
+  }
+
+  #start<Outputs extends readonly unknown[]>(
+    ticket: number,
+    start: (runner: R) => Outputs | Promise<Outputs>,
+  ): Outputs | Promise<Outputs> {
     const place = this.#choose();
     const { runner } = place;
-    let started: ReturnType<Runner['run']>;
+    let started: Outputs | Promise<Outputs>;
     try {
-      started = runner.run(request, options);
+      started = start(runner);
     } catch (error) {
       this.#failed(place, runner, error);
       throw error;
     }
-    if (isUnderWay(started)) return this.#watch(place, runner, options.ticket, started);
+    if (isUnderWay(started)) return this.#watch(place, runner, ticket, started);
     this.#succeeded(place, runner);
     return started;
-  }
-
-  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
-    const place = this.#choose();
-    const { runner } = place;
-    return this.#watch(place, runner, options.ticket, runner.runBatch(batch, options));
   }
 
   cancel(ticket: number): void {

@@ -65,7 +65,7 @@ Napi::Value BindingWrap::Run(const Napi::CallbackInfo& info) {
   ThrowIfBusy(env);
   RefreshFeeds();
   AddonState& state = AddonState::Of(env);
-  if (!has_options_ && host->RunsInline(signature_) && state.MayRunInline()) {
+  if (!has_options_ && state.TakesInline(*host, signature_, session_wrap_->HasNoRuns())) {
     Clock::duration taken;
     const Status status = RunAndNote(*bound_, *host, signature_, has_options_, nullptr, &taken);
     host->stats().inline_runs.fetch_add(1, std::memory_order_relaxed);

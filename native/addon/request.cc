@@ -93,6 +93,8 @@ RunSettings ReadSettings(const Napi::CallbackInfo& info, SettingsAt first) {
   return settings;
 }
 
+bool IsForLane(const Napi::CallbackInfo& info) { return info[6].As<Napi::Boolean>().Value(); }
+
 bool HasRunOptions(const Napi::CallbackInfo& info, OptionsAt at) {
   const auto position = static_cast<size_t>(at);
   return info.Length() > position && !info[position].IsUndefined();

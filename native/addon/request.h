@@ -33,6 +33,9 @@ RunRequest ReadRequest(const Napi::CallbackInfo& info, FeedMemory memory, FeedMe
                        ModelHost::Stats* stats);
 // Ticket, priority and borrow, of which the first is at `first`.
 RunSettings ReadSettings(const Napi::CallbackInfo& info, SettingsAt first);
+// Of the arguments of runBatch: whether it is to go to a lane however short it is.
+bool IsForLane(const Napi::CallbackInfo& info);
+
 // Where that last argument is.
 enum class OptionsAt : size_t { kRun = 8, kRunSync = 5, kBind = 5 };
 bool HasRunOptions(const Napi::CallbackInfo& info, OptionsAt at);

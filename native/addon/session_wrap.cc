@@ -180,7 +180,7 @@ Napi::Value SessionWrap::Run(const Napi::CallbackInfo& info) {
   AddonState& state = AddonState::Of(env);
   // One with options may write a file: not on the event loop.
   const bool has_options = HasRunOptions(info, OptionsAt::kRun);
-  if (!has_options && host->RunsInline(ReadSignature(info)) && state.MayRunInline()) {
+  if (!has_options && state.TakesInline(*host, ReadSignature(info), HasNoRuns())) {
     const auto started = Clock::now();
     // Targets as for a lane: what a run accepts must not depend on where it happens.
     const RunRequest request = ReadRequest(info, FeedMemory::kBorrowed, FeedMemory::kOwned, &stats);
@@ -250,12 +250,24 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   auto exchange = std::make_shared<Exchange>();
   exchange->batch = ReadBatch(info, *host, settings.borrow);
   ModelHost* const runner = host.get();
+  const BatchRequest& request = exchange->batch->request();
+  AddonState& state = AddonState::Of(env);
+  if (!IsForLane(info) && HasNoRuns() &&
+      host->RunsInlineAlone(request.signature, request.member_count, request.layout.rows) &&
+      state.MayRunInline()) {
+    const auto started = Clock::now();
+    const auto outputs = host->RunBatch(exchange->batch.get(), kExternalMinBytes, nullptr);
+    host->stats().inline_runs.fetch_add(request.member_count, std::memory_order_relaxed);
+    state.NoteInline(Clock::now() - started);
+    ThrowIfError(env, outputs.status());
+    return WriteBatch(env, outputs.value(), host->stats());
+  }
   Call call;
   // The sources.
   if (!exchange->batch->IsAllOwned()) call.lent = Napi::Persistent(info[2].As<Napi::Object>());
   call.ticket = settings.ticket;
   call.priority = settings.priority;
-  call.runs = exchange->batch->request().member_count;
+  call.runs = request.member_count;
   call.work = [exchange, runner](CancelToken* cancel) -> Status {
     auto outputs = runner->RunBatch(exchange->batch.get(), kExternalMinBytes, cancel);
     if (!outputs.ok()) return outputs.status();
@@ -273,7 +285,7 @@ Napi::Value SessionWrap::RunExchanged(const Napi::CallbackInfo& info, Exchange& 
   const std::shared_ptr<ModelHost>& host = OpenHost(env);
   ModelHost::Stats& stats = host->stats();
   AddonState& state = AddonState::Of(env);
-  if (host->RunsInline(exchange.block().signature()) && state.MayRunInline()) {
+  if (state.TakesInline(*host, exchange.block().signature(), HasNoRuns())) {
     stats.inline_runs.fetch_add(1, std::memory_order_relaxed);
     return RunInPlace(env, exchange, &state);
   }

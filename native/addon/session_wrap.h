@@ -31,6 +31,9 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   // Throws ERR_TENON_MODEL_CLOSED once Close was called.
   const std::shared_ptr<ModelHost>& OpenHost(Napi::Env env) const;
 
+  // Whether all runs of this environment have ended and their callers been told.
+  bool HasNoRuns() const { return jobs_.empty(); }
+
   // Run and RunSync of the request in the exchange's block. Undefined where the outputs
   // are in the block, too.
   Napi::Value RunExchanged(const Napi::CallbackInfo& info, Exchange& exchange);

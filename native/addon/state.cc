@@ -93,6 +93,40 @@ bool AddonState::MayRunInline() {
   return false;
 }
 
+void AddonState::NoteInline(std::chrono::steady_clock::duration taken) {
+  inline_time_ += taken;
+  // Whoever lets the loop turn by himself is to be known for it.
+  if (inline_time_ < kInlineBudget / 2 || asked_for_turn_) return;
+  asked_for_turn_ = napi_call_threadsafe_function(turn_, nullptr, napi_tsfn_nonblocking) == napi_ok;
+}
+
+bool AddonState::TakesInline(const ModelHost& host, size_t signature, bool alone) {
+  if (host.RunsInline(signature)) return MayRunInline();
+  // Of several at once (Promise.all) the first would look alone, too, and so each of them
+  // where they run one after the other: those that come before the first one's caller has
+  // got its result are no longer alone.
+  return alone && !in_burst_ && host.RunsInlineAlone(signature) && MayRunInline() && NoteAlone();
+}
+
+bool AddonState::NoteAlone() {
+  try {
+    if (then_.IsEmpty()) {
+      const auto deferred = Napi::Promise::Deferred::New(env_);
+      deferred.Resolve(env_.Undefined());
+      const Napi::Promise resolved = deferred.Promise();
+      end_burst_ = Napi::Persistent(
+          Napi::Function::New(env_, [this](const Napi::CallbackInfo&) { in_burst_ = false; }));
+      resolved_ = Napi::Persistent(resolved.As<Napi::Object>());
+      then_ = Napi::Persistent(resolved.Get("then").As<Napi::Function>());
+    }
+    then_.Call(resolved_.Value(), {end_burst_.Value()});
+  } catch (const Napi::Error&) {
+    return false;
+  }
+  in_burst_ = true;
+  return true;
+}
+
 bool AddonState::MayHandOut(size_t byte_length) {
   // What the loop brings back is followed by a turn, however much it is.
   if (delivering_) return true;
@@ -119,7 +153,11 @@ void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
 }
 
 void AddonState::OnTurn(napi_env env, napi_value, void* context, void*) {
-  if (env != nullptr) static_cast<AddonState*>(context)->DeliverAll();
+  if (env == nullptr) return;
+  auto& state = *static_cast<AddonState*>(context);
+  state.asked_for_turn_ = false;
+  state.inline_time_ = std::chrono::steady_clock::duration::zero();
+  state.DeliverAll();
 }
 
 void AddonState::DeliverAll() {

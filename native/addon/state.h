@@ -96,7 +96,10 @@ class AddonState {
   bool MayRunInline();
   // The same without a note that it was asked.
   bool HasInlineTime() const;
-  void NoteInline(std::chrono::steady_clock::duration taken) { inline_time_ += taken; }
+  // Whether this run of the model is to happen on this thread: it is short, see ModelHost,
+  // and others may. `alone`: none of the model is on its way.
+  bool TakesInline(const ModelHost& host, size_t signature, bool alone);
+  void NoteInline(std::chrono::steady_clock::duration taken);
 
   // Whether an output may be handed out over the engine's memory, or a copy is to
   // be made because too much such memory could not be freed: see
@@ -106,6 +109,10 @@ class AddonState {
   void TakeBack(size_t byte_length) { handed_out_ -= std::min(handed_out_, byte_length); }
 
  private:
+  // Until the microtask after next nothing else counts as a run that comes alone: see
+  // TakesInline. False where JavaScript may no longer run.
+  bool NoteAlone();
+
   static void OnWake(napi_env env, napi_value, void* context, void*);
   static void OnTurn(napi_env env, napi_value, void* context, void*);
   void DeliverAll();
@@ -121,7 +128,16 @@ class AddonState {
   // Brings to this thread what is to happen in another turn of its event loop.
   napi_threadsafe_function turn_ = nullptr;
   size_t pending_ = 0;
+  // Since the event loop turned, or a run was sent to a lane to make it turn.
   std::chrono::steady_clock::duration inline_time_{0};
+  // Told when the event loop turns.
+  bool asked_for_turn_ = false;
+  // A run that came alone is followed by what else its caller asks for at once.
+  bool in_burst_ = false;
+  // A promise that is resolved, its `then`, and what it calls: the end of a burst.
+  Napi::ObjectReference resolved_;
+  Napi::FunctionReference then_;
+  Napi::FunctionReference end_burst_;
   // Nothing is delivered before the event loop has turned.
   bool must_turn_ = false;
   // Bytes handed out since the event loop turned.

@@ -47,6 +47,8 @@ class LanePool {
   LanePool& operator=(const LanePool&) = delete;
 
   size_t lanes() const { return options_.lanes; }
+  // Whether one of its lanes stays awake for a while.
+  bool spins() const { return options_.spin.count() > 0; }
 
   struct LaneStats {
     uint64_t id;  // of the process

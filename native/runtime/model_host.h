@@ -63,6 +63,13 @@ class ModelHost {
   // no longer by it than by the hand-off.
   bool RunsInline(size_t signature) const;
 
+  // The same of a run that comes alone: nothing of the model is under way, so that its
+  // lanes sleep, and handing it to one takes longer.
+  bool RunsInlineAlone(size_t signature) const;
+
+  // The same of so many runs as one batch, of so many rows.
+  bool RunsInlineAlone(size_t signature, size_t runs, size_t rows);
+
   // Runs on the calling thread, and learns how long that takes; `nanoseconds`, which
   // may be null, is told.
   Result<std::vector<Value>> Run(const RunRequest& request, uint64_t* nanoseconds = nullptr);
@@ -72,12 +79,15 @@ class ModelHost {
 
   // Runs the members of `batch` as one call of the engine, and gives each output as
   // Scatter does; see there for `small`. What a batch takes says nothing of a single
-  // run, so nothing is learned from it.
+  // run: it is learned for batches of about as many rows.
   Result<std::vector<ScatteredOutput>> RunBatch(Gather* batch, size_t small, CancelToken* cancel);
 
   // Takes note of a run made elsewhere (a bound one). One that is not usual, because
   // its engine was told to trace it, say, teaches nothing of how long others take.
   void NoteRun(size_t signature, uint64_t nanoseconds, const Status& status, bool is_usual = true);
+
+  // How long a batch of so many rows took.
+  void NoteBatch(size_t signature, size_t rows, uint64_t nanoseconds);
 
   struct Stats {
     std::atomic<uint64_t> runs{0};
@@ -110,13 +120,19 @@ class ModelHost {
   Result<std::vector<Value>> Timed(const RunRequest& request, uint64_t* nanoseconds);
   Result<std::vector<ScatteredOutput>> GatherAndRun(Gather* batch, size_t small,
                                                     CancelToken* cancel);
+  bool IsIdle() const;
+  std::atomic<uint64_t>& ExpectedBatch(size_t signature, size_t rows);
   // What became of `runs` calls that were one for the engine.
   void Count(uint64_t runs, uint64_t nanoseconds, const Status& status);
 
   const size_t capacity_;
   const bool allow_inline_;
-  // Expected nanoseconds of a run, by signature; 0 before the first.
-  std::vector<std::atomic<uint64_t>> expected_;
+  // Expected nanoseconds, 0 before the first.
+  using Expected = std::atomic<uint64_t>;
+  // By signature, of a run and of batches, by the power of two of their rows; the last
+  // takes all that are larger.
+  std::vector<Expected> expected_;
+  std::vector<std::array<Expected, 12>> expected_batch_;
   Stats stats_;
   const std::shared_ptr<BufferPool> buffers_ = BufferPool::Create();
   std::shared_ptr<Session> session_;

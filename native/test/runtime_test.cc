@@ -288,6 +288,61 @@ TEST("model host: one long run sends its signature to the lanes") {
   CHECK(!host->RunsInline(0));
 }
 
+TEST("model host: a run that comes alone may take as long as waking a lane") {
+  const auto host = HostOf([](const RunRequest&) { return Status(); });
+  CHECK(!host->RunsInlineAlone(0));
+  host->NoteRun(0, 50'000, {});
+  CHECK(!host->RunsInline(0));
+  CHECK(host->RunsInlineAlone(0));
+  CHECK(!host->RunsInlineAlone(1));
+  Gate gate;
+  CHECK_OK(host->executor().Submit([&] { gate.Pass(); }));
+  gate.AwaitHeld();
+  CHECK(!host->RunsInlineAlone(0));
+  gate.Open();
+  while (host->executor().load().running > 0) std::this_thread::yield();
+  CHECK(host->RunsInlineAlone(0));
+  for (int i = 0; i < 50; ++i) host->NoteRun(0, 100'000, {});
+  CHECK(!host->RunsInlineAlone(0));
+}
+
+TEST("model host: one run that is late keeps its signature off the thread for a few runs only") {
+  const auto host = HostOf([](const RunRequest&) { return Status(); });
+  for (int i = 0; i < 50; ++i) host->NoteRun(0, 50'000, {});
+  host->NoteRun(0, 1'000'000'000, {});
+  CHECK(!host->RunsInlineAlone(0));
+  for (int i = 0; i < 10; ++i) host->NoteRun(0, 50'000, {});
+  CHECK(host->RunsInlineAlone(0));
+}
+
+TEST("model host: nothing longer is inline where a lane stays awake") {
+  const auto host =
+      HostOf([](const RunRequest&) { return Status(); }, {.spin = std::chrono::microseconds(50)});
+  host->NoteRun(0, 50'000, {});
+  host->NoteBatch(0, 4, 50'000);
+  CHECK(!host->RunsInlineAlone(0));
+  CHECK(!host->RunsInlineAlone(0, 4, 4));
+}
+
+TEST("model host: a batch may take what its runs' hand-offs do, to a limit, by its size") {
+  const auto host = HostOf([](const RunRequest&) { return Status(); });
+  CHECK(!host->RunsInlineAlone(0, 4, 4));
+  host->NoteBatch(0, 4, 100'000);
+  CHECK(host->RunsInlineAlone(0, 4, 4));
+  CHECK(host->RunsInlineAlone(0, 4, 7));
+  // Of two runs it would be long, and of the next size nothing is known.
+  CHECK(!host->RunsInlineAlone(0, 2, 4));
+  CHECK(!host->RunsInlineAlone(0, 8, 8));
+  CHECK(!host->RunsInlineAlone(1, 4, 4));
+  host->NoteBatch(0, 64, 190'000);
+  CHECK(host->RunsInlineAlone(0, 64, 64));
+  host->NoteBatch(0, 1024, 300'000);
+  CHECK(!host->RunsInlineAlone(0, 1024, 1024));
+  // One that takes much longer than it used to is believed at once.
+  host->NoteBatch(0, 64, 5'000'000);
+  CHECK(!host->RunsInlineAlone(0, 64, 64));
+}
+
 TEST("model host: a run with options of its own teaches nothing") {
   const auto host = HostOf([](const RunRequest&) { return Status(); });
   host->NoteRun(0, 1'000, {});
@@ -301,7 +356,10 @@ TEST("model host: never inline where it is not allowed") {
   const auto host = HostOf([](const RunRequest&) { return Status(); },
                            {.lanes = 1, .max_queue = 1, .allow_inline = false});
   host->NoteRun(0, 1'000, {});
+  host->NoteBatch(0, 4, 1'000);
   CHECK(!host->RunsInline(0));
+  CHECK(!host->RunsInlineAlone(0));
+  CHECK(!host->RunsInlineAlone(0, 4, 4));
 }
 
 TEST("model host: the last share may be dropped on the host's own lane") {

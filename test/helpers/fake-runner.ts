@@ -1,13 +1,14 @@
 import { TenonError } from '../../lib/errors.js';
-import type {
-  BatchOutputs,
-  BatchRequest,
-  Runner,
-  RunnerLoad,
-  RunnerOptions,
-  RunOutputs,
-  RunRequest,
-  RunTensor,
+import {
+  type BatchOutputs,
+  type BatchRequest,
+  isUnderWay,
+  type Runner,
+  type RunnerLoad,
+  type RunnerOptions,
+  type RunOutputs,
+  type RunRequest,
+  type RunTensor,
 } from '../../lib/runner.js';
 
 const float32 = 1;
@@ -65,18 +66,23 @@ export class FakeRunner implements Runner {
   ended: 'closed' | 'destroyed' | undefined;
   /** Throws from the call itself where it gives an error. */
   refuse: (members: FakeCall['members']) => unknown = () => undefined;
+  /** Whether a call happens on the calling thread, where it may. */
+  runsInline: (members: FakeCall['members']) => boolean = () => false;
   /** Runs of others that wait for a lane. */
   waiting = 0;
   mostAtOnce = 0;
 
   constructor(readonly lanes = 1) {}
 
-  run(request: RunRequest, options: RunnerOptions): Promise<RunOutputs> {
+  run(request: RunRequest, options: RunnerOptions): RunOutputs | Promise<RunOutputs> {
     const members = [request.feeds as readonly RunTensor[]];
-    return this.#begin(members, undefined, options).then(([outputs]) => outputs as RunOutputs);
+    const started = this.#begin(members, undefined, options);
+    return isUnderWay(started)
+      ? started.then(([outputs]) => outputs as RunOutputs)
+      : (started[0] as RunOutputs);
   }
 
-  runBatch(batch: BatchRequest, options: RunnerOptions): Promise<BatchOutputs> {
+  runBatch(batch: BatchRequest, options: RunnerOptions): BatchOutputs | Promise<BatchOutputs> {
     return this.#begin(batch.members, batch, options);
   }
 
@@ -84,9 +90,14 @@ export class FakeRunner implements Runner {
     members: FakeCall['members'],
     batch: BatchRequest | undefined,
     options: RunnerOptions,
-  ): Promise<BatchOutputs> {
+  ): BatchOutputs | Promise<BatchOutputs> {
     const refusal = this.refuse(members);
     if (refusal !== undefined) throw refusal as Error;
+    if (options.onLane !== true && this.runsInline(members)) {
+      const ended = (): void => undefined;
+      this.history.push({ members, batch, options, succeed: ended, fail: ended });
+      return members.map((feeds) => feeds.map(doubled));
+    }
     return new Promise((resolve, reject) => {
       const end = (): void => {
         this.calls.splice(this.calls.indexOf(call), 1);

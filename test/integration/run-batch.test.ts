@@ -77,8 +77,8 @@ function runBatch(
   );
 }
 
-/** The session's call as a batcher makes it. */
-function callBatch(
+/** The session's call as a batcher makes it, on a lane. */
+async function callBatch(
   session: NativeSession,
   members: readonly (readonly NativeTensorIn[])[],
   request: Pick<BatchRequest, 'inputs' | 'outputs' | 'layout'>,
@@ -88,7 +88,7 @@ function callBatch(
   return runBatchOf(
     session,
     { signature, members, ...request },
-    { ticket, priority: 0, borrow, deadline: 0, caller: undefined },
+    { ticket, priority: 0, borrow, deadline: 0, onLane: true, caller: undefined },
   );
 }
 
@@ -208,6 +208,37 @@ describe.each([
     expect(stats).toMatchObject({ runs: 3, batches: 2, batchedRuns: 3, batchRows: 8 });
     expect(stats).toMatchObject({ paddedRows: 1, batchSizes: [0, 1, 1], failedRuns: 0 });
     expect(stats.runMicros.count).toBe(2);
+  });
+});
+
+describe('runBatch of a short batch', () => {
+  const members = [[floats([1, 4], [1, 2, 3, 4])], [floats([2, 4], [5, 6, 7, 8, 1, 1, 1, 1])]];
+
+  /** As the batcher does. */
+  const start = (
+    session: NativeSession,
+    layout: NativeBatchLayout,
+  ): ReturnType<typeof runBatchOf> =>
+    runBatchOf(
+      session,
+      { signature: defaultSignature(session), members, inputs: [0], outputs: [0], layout },
+      { ticket: 0, priority: 0, borrow: true, deadline: 0, caller: undefined },
+    );
+
+  it('happens on the calling thread after the first ones, with the same outputs', async () => {
+    const { session } = await loadNative('simple_model.onnx');
+    const onLane = await callBatch(session, members, {
+      inputs: [0],
+      outputs: [0],
+      layout: layoutOf([3, 4]),
+    });
+    let started = start(session, layoutOf([3, 4]));
+    while (started instanceof Promise) {
+      await started;
+      started = start(session, layoutOf([3, 4]));
+    }
+    expect(started).toEqual(onLane);
+    expect(session.stats()).toMatchObject({ inlineRuns: 2 });
   });
 });
 
@@ -394,10 +425,8 @@ describe('runBatch', () => {
       layout: layoutOf([2, 4]),
     });
 
-  const runPacked = (
-    session: NativeSession,
-    { numbers, length, sources }: PackedBatch,
-  ): Promise<unknown> => session.runBatch(numbers, length, sources, 0, 0, false);
+  const runPacked = (session: NativeSession, { numbers, length, sources }: PackedBatch): unknown =>
+    session.runBatch(numbers, length, sources, 0, 0, false, true);
 
   it.each<[string, (batch: PackedBatch) => Partial<Record<keyof PackedBatch, unknown>>]>([
     ['no numbers', () => ({ numbers: undefined })],

@@ -107,6 +107,38 @@ describe.each(short)('short runs of %s', (_engine, file, input, output, fed, exp
   });
 });
 
+describe('a run that takes longer than a lane which is awake, and less than waking one', () => {
+  const attempts = 20;
+
+  /** How often just one of four runs at once happened inline, after one that came alone did. */
+  async function onesOfSeveral(model: Model, x: Float32Array): Promise<number> {
+    const inlineOf = async (work: () => Promise<unknown>): Promise<number> => {
+      const before = model.stats().inlineRuns;
+      await work();
+      return model.stats().inlineRuns - before;
+    };
+    let ones = 0;
+    for (let i = 0; i < attempts; i++) {
+      if ((await inlineOf(() => model.run({ x }))) === 0) continue;
+      const inline = await inlineOf(() => Promise.all([1, 2, 3, 4].map(() => model.run({ x }))));
+      if (inline === 1) ones++;
+    }
+    return ones;
+  }
+
+  it('happens inline where it comes alone, and of several at once one does', async () => {
+    await using model = await load(modelPath('same.onnx'), { threads: { intraOp: 1 } });
+    // How long a run takes is as the machine likes: feeds of any length are tried until one takes
+    // as long as is meant. Of shorter ones all are inline, of longer ones none.
+    let most = 0;
+    for (let length = 1000; most < attempts / 2; length = Math.ceil(length * 1.1)) {
+      if (length > 1e6) length = 1000;
+      most = Math.max(most, await onesOfSeveral(model, new Float32Array(length)));
+    }
+    expect(most).toBeGreaterThanOrEqual(attempts / 2);
+  });
+});
+
 describe('an inline run', () => {
   it('that fails rejects instead of throwing', async () => {
     await using model = await load(modelPath('fails_in_run.onnx'));

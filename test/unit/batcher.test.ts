@@ -7,7 +7,14 @@ import { type BatchSignature, planSignature } from '../../lib/batching/signature
 import { TenonError } from '../../lib/errors.js';
 import type { RunnerOptions, RunOutputs, RunRequest, RunTensor } from '../../lib/runner.js';
 import { Tickets } from '../../lib/runner.js';
-import { FakeRunner, nobody, requestOf, settle, valuesOf } from '../helpers/fake-runner.js';
+import {
+  type FakeCall,
+  FakeRunner,
+  nobody,
+  requestOf,
+  settle,
+  valuesOf,
+} from '../helpers/fake-runner.js';
 
 const open: BatchSignature = {
   name: 'serving_default',
@@ -830,16 +837,82 @@ describe('a full batch', () => {
   });
 });
 
+describe('a batch that ran on the calling thread', () => {
+  it('is settled at once, and what comes then is sent in the next turn of the event loop', async () => {
+    const { batcher, runner } = make();
+    runner.runsInline = () => true;
+    const first = [1, 2].map((value) => send(batcher, value));
+    expect(await ended(first)).toEqual([[2], [4]]);
+    expect(batcher.stats()).toMatchObject({ batches: 1, inFlight: 0, queuedRequests: 0 });
+    const next = [3, 4].map((value) => send(batcher, value));
+    await settle();
+    expect(batcher.stats()).toMatchObject({ batches: 1, queuedRequests: 2 });
+    // Comes in the same turn, before it is the next batch's.
+    next.push(send(batcher, 5));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await ended(next)).toEqual([[6], [8], [10]]);
+    expect(rowsOf(runner).map(({ length }) => length)).toEqual([2, 3]);
+  });
+
+  it('does not keep one request after another from going at once', async () => {
+    const { batcher, runner } = make();
+    runner.runsInline = () => true;
+    for (const value of [1, 2, 3]) {
+      const run = send(batcher, value);
+      await settle();
+      expect(batcher.stats()).toMatchObject({ lone: value, queuedRequests: 0 });
+      expect(await ended([run])).toEqual([[2 * value]]);
+    }
+  });
+
+  it('may have waited for its turn when the batcher closes', async () => {
+    const { batcher, runner } = make();
+    runner.runsInline = () => true;
+    await Promise.all([1, 2].map((value) => send(batcher, value)));
+    const next = [3, 4].map((value) => send(batcher, value));
+    await batcher.close();
+    expect(await ended(next)).toEqual([[6], [8]]);
+  });
+
+  it('is none where it is one of several that are to go on at a time', async () => {
+    const { batcher, runner } = make(true, 2);
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      // Until halves are tried.
+      while (runner.calls.length < 2) {
+        for (const call of [...runner.calls]) call.succeed();
+        for (const value of [1, 2, 3, 4]) send(batcher, value).catch(() => undefined);
+        await settle();
+      }
+      expect(runner.calls.map(({ options }) => options.onLane)).toEqual([true, true]);
+      runner.runsInline = () => true;
+      for (const call of [...runner.calls]) call.succeed();
+      await settle();
+      const wave = [1, 2, 3, 4].map((value) => send(batcher, value));
+      await settle();
+      expect(runner.calls.map(({ members }) => members.length)).toEqual([2, 2]);
+      for (const call of [...runner.calls]) call.succeed();
+      expect(await ended(wave)).toEqual([[2], [4], [6], [8]]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
 describe('rows that wait for several idle lanes', () => {
   /** So many waves of four requests, of which each call takes as long as `micros` says. */
-  async function waves(count: number, micros: (rows: number) => number): Promise<number[][]> {
+  async function waves(
+    count: number,
+    micros: (rows: number, wave: number) => number,
+  ): Promise<number[][]> {
     vi.useFakeTimers({ toFake: ['performance'] });
     try {
       const { batcher, runner } = make(true, 2);
       for (let i = 0; i < count; i++) {
+        const took = ({ members }: FakeCall): number => micros(members.length, i);
         const wave = [1, 2, 3, 4].map((value) => send(batcher, value));
         await settle();
-        const longest = Math.max(...runner.calls.map(({ members }) => micros(members.length)));
+        const longest = Math.max(...runner.calls.map(took));
         vi.advanceTimersByTime(longest / 1000);
         for (const call of [...runner.calls]) call.succeed();
         expect(await ended(wave)).toEqual([[2], [4], [6], [8]]);
@@ -859,5 +932,22 @@ describe('rows that wait for several idle lanes', () => {
   it('go together where it is not', async () => {
     const batches = await waves(40, () => 4000);
     expect(batches.slice(-20).every(({ length }) => length === 4)).toBe(true);
+  });
+
+  it('are shared no more once it is not, and again once it is', async () => {
+    const sooner = [4000, 1000, 4000];
+    const batches = await waves(15_000, (rows, wave) =>
+      rows === 4 ? (sooner[Math.floor(wave / 5000)] as number) : 2000,
+    );
+    // By the wave that each was in.
+    let sent = 0;
+    const sizes = batches.map(({ length: rows }) => [Math.floor((sent += rows) / 4), rows]);
+    const shared = [4000, 9000, 14_000].map((from) =>
+      sizes.filter(([wave = 0]) => wave > from && wave <= from + 900).map(([, rows]) => rows),
+    );
+    const most = shared.map((rows) => rows.filter((each) => each === 2).length / rows.length);
+    expect(most[0]).toBeGreaterThan(0.95);
+    expect(most[1]).toBeLessThan(0.05);
+    expect(most[2]).toBeGreaterThan(0.95);
   });
 });

@@ -73,6 +73,7 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
     members.some(([feed]) => (feed as [number, number[], Float32Array])[2].includes(bad));
   const refusesBad = chance(0.3);
   const refusesToQueue = chance(0.1);
+  const inline = pick([0, 0, 0.5, 1]);
   runner.refuse = (members) => {
     if (refusesBad && isBadCall(members)) return new TenonError('ERR_TENON_DETACHED', 'bad member');
     // Only a batch that was sent ahead finds all lanes busy.
@@ -80,6 +81,8 @@ async function runSchedule(seed: number): Promise<{ requests: number; batches: n
       ? new TenonError('ERR_TENON_QUEUE_FULL', 'full')
       : undefined;
   };
+
+  runner.runsInline = (members) => chance(inline) && !isBadCall(members);
 
   const sent: Sent[] = [];
   let isEnding = false;
