@@ -24,7 +24,8 @@ export default {
   title: 'Batching: what a lone request pays',
   asks:
     'What does batching add to a request that nobody shares a batch with? One request at a time, ' +
-    'of a linear layer, which runs on the calling thread, and of the MLP, which takes a lane.',
+    'of a linear layer and of the MLP. Both run on the calling thread, but for a run in ten of the ' +
+    'MLP, after which the event loop gets its turn.',
   calls: { caption: 'Time of one request', unit: 'µs' },
   blockMs: 100,
   contenders: models.flatMap((model) => [
