@@ -71,6 +71,8 @@ await soak({
   name: 'mixed load',
   unit: 'minutes',
   total: minutes,
+  // So long it takes until each thread has met whatever comes, and its arena has what that needs.
+  warmUp: minutes / 10,
   async work(amount) {
     const end = performance.now() + amount * 60_000;
     const caller = async () => {

@@ -5,7 +5,7 @@
 //   npm run soak -- mixed --minutes 30
 //
 // Without an option it is as long as shown here. Ends with 1 where resident memory grew by more
-// than 2 % after the first 1 %.
+// than 2 % after the first 1 % (of the mixed load, where more has to be met first, 10 %).
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
