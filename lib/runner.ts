@@ -81,7 +81,8 @@ export interface Runner {
   run(request: RunRequest, options: RunnerOptions): NativeOutputs | Promise<NativeOutputs>;
   /**
    * Several requests as one, as `run` does one. Memory of the members follows its rules; `cancel`
-   * finds the batch by its ticket.
+   * finds the batch by its ticket. Who gets the outputs at once lets the event loop turn before the
+   * next batch.
    */
   runBatch(
     batch: BatchRequest,

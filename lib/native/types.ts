@@ -391,7 +391,7 @@ export interface NativeSession {
   /**
    * Several requests as one call of the engine: rows are gathered into one tensor an input, and
    * outputs cut into the members' rows, small ones by whoever receives them. On a lane, or on the
-   * calling thread where that is shorter.
+   * calling thread where that is shorter: the caller then lets the event loop turn before the next.
    *
    * Memory of the members goes as in `run`: what Tenon owns by pointer, anything else is copied
    * before the call returns, straight to its place in the batch, unless `borrow`.

@@ -93,13 +93,6 @@ bool AddonState::MayRunInline() {
   return false;
 }
 
-void AddonState::NoteInline(std::chrono::steady_clock::duration taken) {
-  inline_time_ += taken;
-  // Whoever lets the loop turn by himself is to be known for it.
-  if (inline_time_ < kInlineBudget / 2 || asked_for_turn_) return;
-  asked_for_turn_ = napi_call_threadsafe_function(turn_, nullptr, napi_tsfn_nonblocking) == napi_ok;
-}
-
 bool AddonState::TakesInline(const ModelHost& host, size_t signature, bool alone) {
   if (host.RunsInline(signature)) return MayRunInline();
   // Of several at once (Promise.all) the first would look alone, too, and so each of them
@@ -153,11 +146,7 @@ void AddonState::OnWake(napi_env env, napi_value, void* context, void*) {
 }
 
 void AddonState::OnTurn(napi_env env, napi_value, void* context, void*) {
-  if (env == nullptr) return;
-  auto& state = *static_cast<AddonState*>(context);
-  state.asked_for_turn_ = false;
-  state.inline_time_ = std::chrono::steady_clock::duration::zero();
-  state.DeliverAll();
+  if (env != nullptr) static_cast<AddonState*>(context)->DeliverAll();
 }
 
 void AddonState::DeliverAll() {

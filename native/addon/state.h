@@ -99,7 +99,7 @@ class AddonState {
   // Whether this run of the model is to happen on this thread: it is short, see ModelHost,
   // and others may. `alone`: none of the model is on its way.
   bool TakesInline(const ModelHost& host, size_t signature, bool alone);
-  void NoteInline(std::chrono::steady_clock::duration taken);
+  void NoteInline(std::chrono::steady_clock::duration taken) { inline_time_ += taken; }
 
   // Whether an output may be handed out over the engine's memory, or a copy is to
   // be made because too much such memory could not be freed: see
@@ -128,10 +128,7 @@ class AddonState {
   // Brings to this thread what is to happen in another turn of its event loop.
   napi_threadsafe_function turn_ = nullptr;
   size_t pending_ = 0;
-  // Since the event loop turned, or a run was sent to a lane to make it turn.
   std::chrono::steady_clock::duration inline_time_{0};
-  // Told when the event loop turns.
-  bool asked_for_turn_ = false;
   // A run that came alone is followed by what else its caller asks for at once.
   bool in_burst_ = false;
   // A promise that is resolved, its `then`, and what it calls: the end of a burst.
