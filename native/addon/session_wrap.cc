@@ -251,11 +251,15 @@ Napi::Value SessionWrap::RunBatch(const Napi::CallbackInfo& info) {
   exchange->batch = ReadBatch(info, *host, settings.borrow);
   ModelHost* const runner = host.get();
   const BatchRequest& request = exchange->batch->request();
-  // Of the thread's time nothing is noted: whoever made the batch lets the loop turn after it.
+  AddonState& state = AddonState::Of(env);
   if (!IsForLane(info) && HasNoRuns() &&
-      host->RunsInlineAlone(request.signature, request.member_count, request.layout.rows)) {
+      host->RunsInlineAlone(request.signature, request.member_count, request.layout.rows) &&
+      state.MayRunInline()) {
+    const auto started = Clock::now();
     const auto outputs = host->RunBatch(exchange->batch.get(), kExternalMinBytes, nullptr);
     host->stats().inline_runs.fetch_add(request.member_count, std::memory_order_relaxed);
+    // After one that went well its maker lets the loop turn.
+    if (!outputs.ok()) state.NoteInline(Clock::now() - started);
     ThrowIfError(env, outputs.status());
     return WriteBatch(env, outputs.value(), host->stats());
   }

@@ -109,8 +109,8 @@ class AddonState {
   void TakeBack(size_t byte_length) { handed_out_ -= std::min(handed_out_, byte_length); }
 
  private:
-  // Until the microtask after next nothing else counts as a run that comes alone: see
-  // TakesInline. False where JavaScript may no longer run.
+  // Until the microtasks that wait now have run nothing else counts as a run that comes
+  // alone: see TakesInline. False where JavaScript may no longer run.
   bool NoteAlone();
 
   static void OnWake(napi_env env, napi_value, void* context, void*);

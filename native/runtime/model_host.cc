@@ -16,8 +16,8 @@ namespace {
 constexpr uint64_t kHandOffNanoseconds = 30'000;
 constexpr uint64_t kHandOffAsleepNanoseconds = 70'000;
 // A batch spares each of its runs a hand-off, but does not hold the loop longer than this.
-// (Of an MLP, on two cores: 25 µs of CPU for each of 4 runs in flight instead of 41 by way
-// of lanes, 24 instead of 30 for each of 8.)
+// (Of an MLP, on two cores: 24 µs of CPU for each of 4 runs in flight instead of 42 by way
+// of lanes, 21 instead of 29 for each of 8.)
 constexpr uint64_t kInlineBatchMaxNanoseconds = 200'000;
 
 // One run in how many of the expected time is the newest. A run that comes out much

@@ -240,6 +240,36 @@ describe('runBatch of a short batch', () => {
     expect(started).toEqual(onLane);
     expect(session.stats()).toMatchObject({ inlineRuns: 2 });
   });
+
+  it('that fails again and again goes to a lane now and then, so that the event loop turns', async () => {
+    const { session } = await loadNative('fails_in_run.onnx');
+    const ofRow = (index: bigint): ReturnType<typeof runBatchOf> =>
+      runBatchOf(
+        session,
+        {
+          signature: defaultSignature(session),
+          members: [[tensor('int64', [1], BigInt64Array.of(index))]],
+          inputs: [0],
+          outputs: [0],
+          layout: layoutOf([1]),
+        },
+        { ticket: 0, priority: 0, borrow: true, deadline: 0, caller: undefined },
+      );
+    for (let started = ofRow(1n); started instanceof Promise; started = ofRow(1n)) await started;
+    let failed = 0;
+    let onLane: Promise<unknown> | undefined;
+    while (onLane === undefined && failed < 100_000) {
+      try {
+        onLane = ofRow(100n) as Promise<unknown>;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ERR_TENON_RUN' });
+        failed++;
+      }
+    }
+    expect(onLane).toBeInstanceOf(Promise);
+    await expectError('ERR_TENON_RUN', () => onLane);
+    expect(failed).toBeGreaterThan(0);
+  });
 });
 
 describe('runBatch', () => {
